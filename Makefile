@@ -1,0 +1,63 @@
+# Needs Python 3.11+, git and make. Everything else is installed into .venv from the locks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+ifdef UV
+create = $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+install = $(UV) pip install --quiet --python $(BIN)/python
+else
+create = $(PYTHON) -m venv --clear $(VENV)
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+install_self = $(install) --no-deps --no-build-isolation --editable .
+
+.PHONY: help demo test check format lock bench clean
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.runtime ## the main job over real HTTP, in a temporary folder, in a few seconds
+	@$(BIN)/klenhook demo
+
+test: $(VENV)/.dev ## the whole default test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright --level error
+
+format: $(VENV)/.dev ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## the benchmark table, and bench.json
+	$(BIN)/python -m tests.benchmarks --json bench.json
+
+# Pins of every platform and Python from 3.11 on, with hashes and without addresses.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra build
+lock: ## renew requirements.lock and requirements-dev.lock (needs uv)
+	$(COMPILE) pyproject.toml --output-file requirements.lock $(LOCK_ARGS)
+	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock $(LOCK_ARGS)
+
+# One environment serves both: .dev is .runtime and the tools.
+$(VENV)/bin/python:
+	@echo "Making $(VENV) ..."
+	@$(create)
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing klenhook into $(VENV) (a minute the first time) ..."
+	@$(install) --require-hashes -r requirements.lock
+	@$(install_self)
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing klenhook and its development tools into $(VENV) ..."
+	@$(install) --require-hashes -r requirements-dev.lock
+	@$(install_self)
+	@touch $@ $(VENV)/.runtime
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

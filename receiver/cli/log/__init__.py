@@ -1,0 +1,44 @@
+"""`klenhook log`: questions to the log, answered beside a running service or without one.
+
+    filters.py     which events are meant: the options that list and export share
+    records.py     one event as JSON and as a line for people
+    listing.py     list
+    show.py        show
+    query.py       sql
+    export.py      export
+    tail.py        tail
+    quarantine.py  quarantine, and release, the one command here that changes the log
+
+The rule easiest to break: what the log holds came from outside. It is printed through `receiver.cli.common`.
+"""
+
+from __future__ import annotations
+
+import click
+
+from receiver.cli.common import PipeGroup
+from receiver.cli.log.export import export
+from receiver.cli.log.listing import list_events
+from receiver.cli.log.quarantine import quarantine
+from receiver.cli.log.query import sql
+from receiver.cli.log.show import show
+from receiver.cli.log.tail import tail
+
+__all__ = ["log"]
+
+
+@click.group(cls=PipeGroup)
+def log() -> None:
+    """Search what was received, and what became of it.
+
+    All but `quarantine release` only read, so they work while the service runs and when it does not.
+
+    \b
+    Example:
+      klenhook log list --since 2h
+      klenhook log tail
+    """
+
+
+for command in (list_events, show, sql, export, tail, quarantine):
+    log.add_command(command)

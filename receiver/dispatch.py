@@ -1,0 +1,242 @@
+"""Claim due runs, call their handlers, record how it ended.
+
+The work comes from rows: `claim` counts the attempt before the handler starts, so a handler that takes the
+process down with it cannot do so for ever. A sweep each second finds what nobody announced: retries that
+are due, and runs that a crash left behind.
+
+The rule easiest to break: a place is free again only when the call has really ended, so a plain function
+that runs on after its time still counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from receiver import logs
+from receiver.attempt import Attempt, Ending, Tools
+from receiver.sweep import SECONDS as SWEEP_SECONDS
+from receiver.sweep import Sweep
+from storage.errors import LogBroken, LogUnavailable
+from storage.records import Finished, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from receiver.clock import Clock
+    from receiver.plugins import Handler
+    from storage.log import EventLog
+    from storage.records import Claimed
+
+RELEASE_SECONDS: Final = 2.0
+"""What giving runs back may take when the service stops and the log cannot be written."""
+
+
+class Dispatcher:
+    """Runs the handlers' runs, as many at once as it may."""
+
+    def __init__(  # noqa: PLR0913 -- each is one thing that the service decides
+        self,
+        log: EventLog,
+        handlers: Sequence[Handler],
+        clock: Clock,
+        tools: Tools,
+        *,
+        owner: str,
+        concurrency: int,
+        replays_only: bool = False,
+        on_messages: Callable[[], None] = lambda: None,
+        randomness: Callable[[], float] = random.random,
+    ) -> None:
+        """`owner` names this process in the log; no other process may ever have the same.
+
+        `replays_only` leaves other runs waiting. `on_messages` is called after a run has left messages in
+        the outbox.
+        """
+        self._log = log
+        self._tools = tools
+        self._replays_only = replays_only
+        self._on_messages = on_messages
+        self._handlers: dict[str, Handler] = {}
+        self._clock = clock
+        self._owner = owner
+        self._randomness = randomness
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: Counter[str] = Counter()
+        self._replaying: Counter[str] = Counter()
+        self._promising: list[str] = []
+        """Handlers that may have due runs, in the order in which they are asked."""
+        self._sweep = Sweep("dispatch", self._claim, on_sweep=lambda: self.wake(set(self._handlers)))
+        self.replace(handlers, concurrency=concurrency)
+        self._stopping = False
+        self._logger = logs.get("dispatch")
+        self.counts: Counter[str] = Counter()
+
+    def replace(self, handlers: Sequence[Handler], *, concurrency: int | None = None) -> None:
+        """Use these handlers from the next claim on; attempts under way end with the ones they began with."""
+        self._handlers = {
+            handler.name: handler for handler in handlers if handler.enabled and not handler.paused
+        }
+        if concurrency is not None:
+            self._concurrency = concurrency
+        self._promising = []
+        self.wake(set(self._handlers))
+
+    def wake(self, names: set[str]) -> None:
+        """These handlers may have due runs."""
+        for name in names:
+            if name in self._handlers and name not in self._promising:
+                self._promising.append(name)
+        self._sweep.wake()
+
+    async def run(self) -> None:
+        """Dispatch until cancelled, or until the log is broken."""
+        recovered = await self._log.recover(self._owner, now_ms=self._clock.now_ms())
+        if recovered:
+            self._logger.warning("took back runs of a process that died", runs=recovered)
+        await self._sweep.run()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let running handlers end within the grace time, then cancel them and give their runs back."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            # One that swallows its cancellation is left behind; its run is given back all the same.
+            await asyncio.wait(self._tasks, timeout=1)
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                given_back = await self._log.release(self._owner, now_ms=self._clock.now_ms())
+        except (TimeoutError, LogUnavailable):
+            return  # the next start takes them back
+        if given_back:
+            self._logger.warning(
+                "handlers did not end in time; their runs wait for the next start", runs=given_back
+            )
+
+    async def _claim(self) -> bool:
+        """Fill the free places once; whether it makes sense to ask again at once."""
+        capacity = self._capacity()
+        if not capacity:
+            return False
+        for name in capacity:
+            self._promising.remove(name)
+        handlers = self._handlers  # those of this claim, should they be replaced meanwhile
+        claimed = await self._log.claim(
+            self._owner,
+            capacity,
+            now_ms=self._clock.now_ms(),
+            replays=None if self._replays_only else self._replay_capacity(capacity),
+            live=not self._replays_only,
+        )
+        taken = Counter(run.handler for run in claimed)
+        # Where everything asked for was there, there may be more: ask again, behind the others.
+        self.wake({name for name, most in capacity.items() if taken[name] == most})
+        for run in claimed:
+            self._start(run, handlers[run.handler])
+        return bool(self._promising)
+
+    def _capacity(self) -> dict[str, int]:
+        """How many runs to ask for, per handler: the free places shared evenly."""
+        free = self._concurrency - sum(self._running.values())
+        room = {name: self._room(name, free) for name in self._promising}
+        open_to_more = [name for name in self._promising if room[name] > 0][: max(free, 0)]
+        return {name: min(room[name], free // len(open_to_more)) for name in open_to_more}
+
+    def _room(self, name: str, free: int) -> int:
+        limit = self._handlers[name].concurrency
+        return free if limit is None else min(free, limit - self._running[name])
+
+    def _replay_capacity(self, capacity: Mapping[str, int]) -> dict[str, int]:
+        """How many of those may be replays: half of the places, so that news always finds one free."""
+        share = {
+            name: max(1, (self._handlers[name].concurrency or self._concurrency) // 2) for name in capacity
+        }
+        return {name: max(0, share[name] - self._replaying[name]) for name in capacity}
+
+    def _start(self, run: Claimed, handler: Handler) -> None:
+        self._running[run.handler] += 1
+        self._replaying[run.handler] += run.replay_id is not None
+        task = asyncio.create_task(self._execute(run, handler), name=f"{run.handler} {run.event_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _free(self, run: Claimed) -> None:
+        self._running[run.handler] -= 1
+        self._replaying[run.handler] -= run.replay_id is not None
+        self.wake({run.handler})
+
+    async def _execute(self, run: Claimed, handler: Handler) -> None:
+        """One attempt from claim to record."""
+        attempt = Attempt(handler, run, self._tools, self._randomness)
+        started = self._clock.now_ms()
+        try:
+            ending = await attempt.make(stopping=lambda: self._stopping)
+        finally:
+            thread = attempt.thread
+            if thread is None or thread.done.done():
+                self._free(run)
+            else:
+                # The thread cannot be stopped. It keeps its place, so that hanging calls cannot pile up.
+                self._logger.error(
+                    "handler runs on after its time", handler=run.handler, event_id=run.event_id
+                )
+                thread.done.add_done_callback(lambda _: self._free(run))
+        # The place is free already, so that one commit can record this run and claim the next.
+        await self._record(run, started, ending, handler.code_version)
+
+    async def _record(self, run: Claimed, started: int, ending: Ending, code_version: str) -> None:
+        """Write down how the attempt ended; wait for the log as long as it takes."""
+        now = self._clock.now_ms()
+        outcome = Outcome(
+            run_id=run.run_id,
+            attempt=run.attempt,
+            state="retrying" if ending.state == "postponed" else ending.state,
+            started_at_ms=started,
+            finished_at_ms=now,
+            due_at_ms=None if ending.wait is None else now + round(ending.wait * 1000),
+            spends_try=ending.state != "postponed",
+            error=ending.error,
+            code_version=code_version,
+            effects=ending.effects,
+        )
+        finished = await self._tell(outcome)
+        if finished is not Finished.RECORDED:
+            # Too late, or another run has changed what this one read and it is due again already.
+            self._logger.debug(
+                "run", handler=run.handler, event_id=run.event_id, outcome=finished.name.lower()
+            )
+            return
+        if ending.effects is not None and ending.effects.messages:
+            self._on_messages()
+        self.counts[ending.state] += 1
+        if ending.wait is not None and ending.wait < SWEEP_SECONDS:
+            # Sooner than the sweep would find it.
+            asyncio.get_running_loop().call_later(ending.wait, self.wake, {run.handler})
+        say = self._logger.debug if ending.state == "done" else self._logger.warning
+        say(
+            "run",
+            handler=run.handler,
+            event_id=run.event_id,
+            attempt=run.attempt,
+            outcome=ending.state,
+            # The kind of exception; its text may quote personal data.
+            error=ending.error.partition(":")[0]
+            if ending.error and ending.state in ("retrying", "dead")
+            else None,
+            ms=now - started,
+            retry_in_s=None if ending.wait is None else round(ending.wait, 1),
+        )
+
+    async def _tell(self, outcome: Outcome) -> Finished:
+        while True:
+            try:
+                return await self._log.finish(outcome)
+            except LogUnavailable:
+                await asyncio.sleep(SWEEP_SECONDS)
+            except LogBroken:
+                return Finished.LATE  # the service stops; the run is taken back at the next start

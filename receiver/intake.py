@@ -1,0 +1,131 @@
+"""From a verified request to the row that is stored. Pure: bytes and text in, a record out.
+
+A body that is JSON is always an event, whatever it says. The rule easiest to break: the signature covers
+the body alone, so nothing in a header may decide what an event is or whether it is new; a header that
+disagrees with the body only earns it a flag.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b, sha256
+from typing import TYPE_CHECKING, Final
+
+from receiver.events import columns
+from receiver.jsonbody import JSON, canonical, parse_json
+from storage.records import NewEvent, Refused
+
+if TYPE_CHECKING:
+    from receiver.errors import InvalidJSON
+
+DELIVERY_ID_HEADERS: Final = {
+    "klen": "X-Klen-Delivery-ID",
+    "github": "X-GitHub-Delivery",
+    "standard-webhooks": "webhook-id",
+    "shopify": "X-Shopify-Webhook-Id",
+}
+"""By signature style; the other styles have none."""
+
+KEPT_HEADERS: Final = ("Content-Type", "User-Agent", "X-Klen-Event")
+"""What is stored of a request's headers. Signatures, cookies and credentials never are."""
+
+MOST_HEADER_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One verified request."""
+
+    source: str
+    body: bytes
+    received_at_ms: int
+    secret_fingerprint: str | None
+    delivery_id: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """The kept headers that were there, in the order of `KEPT_HEADERS`."""
+
+
+def read_event(delivery: Delivery) -> NewEvent:
+    """The row for a delivery, with the columns that one parse of the body gives.
+
+    Raises:
+        InvalidJSON: the body is no JSON; `refused` makes the row for quarantine.
+    """
+    value = parse_json(delivery.body)
+    found = columns(value)
+    flags = found.flags
+    if any(name == "X-Klen-Event" and text != found.event_type for name, text in delivery.headers):
+        flags = (*flags, "event_header_differs")
+    delivery_id = printable_header(delivery.delivery_id)
+    return NewEvent(
+        event_id=new_event_id(delivery.received_at_ms),
+        source=delivery.source,
+        body=delivery.body,
+        body_sha256=sha256(delivery.body).digest(),
+        delivery_digest=_delivery_digest(delivery.delivery_id, value),
+        received_at_ms=delivery.received_at_ms,
+        delivery_id=delivery_id,
+        headers=_headers_json(delivery.headers),
+        secret_fingerprint=delivery.secret_fingerprint,
+        event_type=found.event_type,
+        calendar_event_uuid=found.calendar_event_uuid,
+        calendar_event_id=found.calendar_event_id,
+        call_id=found.call_id,
+        occurred_at_ms=found.occurred_at_ms,
+        title=found.title,
+        status=found.status,
+        start_ms=found.start_ms,
+        end_ms=found.end_ms,
+        flags=" ".join(flags) or None,
+    )
+
+
+def refused(delivery: Delivery, error: InvalidJSON) -> Refused:
+    """The row that keeps a signed body which is no JSON."""
+    return Refused(
+        source=delivery.source,
+        body=delivery.body,
+        body_sha256=sha256(delivery.body).digest(),
+        received_at_ms=delivery.received_at_ms,
+        reason=f"{error.code}: {error.reason}" if error.reason else error.code,
+        delivery_id=printable_header(delivery.delivery_id),
+        headers=_headers_json(delivery.headers),
+        secret_fingerprint=delivery.secret_fingerprint,
+    )
+
+
+def new_event_id(now_ms: int) -> str:
+    """A UUID of version 7 (RFC 9562): unique anywhere, and ordered by time, so its index grows at the end."""
+    random = int.from_bytes(os.urandom(10)) & 0x0FFF_3FFF_FFFF_FFFF_FFFF
+    digits = f"{(now_ms & 0xFFFF_FFFF_FFFF) << 80 | 0x7000_8000_0000_0000_0000 | random:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _delivery_digest(delivery_id: str | None, value: JSON) -> bytes | None:
+    """8 bytes over the delivery id, 8 over the content apart from `timestamp`, which a retry may renew.
+
+    The vendor's overview page tells receivers to use the delivery id against duplicates; it is not signed,
+    so it counts only together with the content (https://docs.klen.ai/api-reference/webhooks/overview).
+    """
+    if delivery_id is None:
+        return None
+    if isinstance(value, dict):
+        value = {key: part for key, part in value.items() if key != "timestamp"}
+    by_id = blake2b(delivery_id.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return by_id + blake2b(canonical(value), digest_size=8).digest()
+
+
+@lru_cache(maxsize=1024)
+def _headers_json(headers: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps({name: printable_header(value) for name, value in headers})
+
+
+def printable_header(value: str | None) -> str | None:
+    """A header's text made storable and harmless to show: other characters escaped, and not too long."""
+    if value is None or (value.isascii() and value.isprintable() and len(value) <= MOST_HEADER_CHARACTERS):
+        return value
+    cut = value[:MOST_HEADER_CHARACTERS]
+    return "".join(c if c.isascii() and c.isprintable() else f"\\x{ord(c):02x}" for c in cut)

@@ -1,0 +1,135 @@
+"""An HTTP listener over aiohttp's low-level server: exact paths, and every answer in one shape.
+
+Requests go straight from the parser to a handler by path and method. There is no router, so nothing
+redirects, adds a slash or decodes twice. The rule easiest to break: what a stranger sends must come back as
+one of our own short answers and at most a sampled log line, never as the parser's message, which quotes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from receiver import logs
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections import Counter
+
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http_parser import RawRequestMessage
+
+    from receiver.errors import Rejected
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Routes = Mapping[str, Mapping[str, Handler]]
+
+KEEPALIVE_SECONDS: Final = 10.0
+"""An idle connection, or one that does not finish its headers, is closed after this."""
+LINGER_SECONDS: Final = 1.0
+"""How long the rest of a refused body is still read, so that the sender gets to see the answer."""
+
+
+class Listener(web.Server):
+    """Serves a table of paths and methods."""
+
+    def __init__(self, routes: Routes, counts: Counter[str], *, max_body_bytes: int) -> None:
+        """`counts` is told of malformed requests and of those for other paths and methods."""
+        super().__init__(
+            self._serve,
+            request_factory=self._request,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+        )
+        self._max_body_bytes = max_body_bytes
+        self._routes = routes
+        self._counts = counts
+        self._logger = logs.get("http")
+        self._sampler = logs.Sampler()
+
+    def __call__(self) -> web.RequestHandler:
+        """A protocol for one new connection."""
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body_bytes
+        )
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        methods = self._routes.get(request.raw_path) or self._routes.get(request.path)
+        if methods is None:
+            return self._refuse(404, "not_found", "There is nothing at this path.")
+        handler = methods.get(request.method)
+        if handler is None:
+            allowed = ", ".join(methods)
+            response = self._refuse(405, "method_not_allowed", f"Expected one of the methods {allowed}.")
+            response.headers["Allow"] = allowed
+            return response
+        return await handler(request)
+
+    def _refuse(self, status: int, code: str, message: str) -> web.Response:
+        self._counts[code] += 1
+        response = error_response(status, code, message)
+        # A body that nobody reads would be taken for the next request.
+        response.force_close()
+        return response
+
+    def malformed(self, status: int, error: BaseException | None) -> web.Response:
+        """The answer to what is no HTTP request, or to a failure of our own; both are counted and logged."""
+        code = "server_error" if status == HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
+        self._counts[code] += 1
+        if (suppressed := self._sampler.admit()) is not None:
+            self._logger.warning(code, status=status, error=type(error).__name__, suppressed=suppressed)
+        ours = code == "server_error"
+        text = "Something went wrong here." if ours else "This is not a valid HTTP request."
+        response = error_response(status, code, text)
+        response.force_close()
+        return response
+
+
+class _Protocol(web.RequestHandler):
+    """One connection; aiohttp's protocol with our own words for what went wrong."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 -- the parser's words, which quote the request
+    ) -> web.StreamResponse:
+        """Answer a request that could not be parsed, or whose handler failed."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("An answer was begun already.")
+        listener = self._manager
+        assert isinstance(listener, Listener)  # noqa: S101 -- it made this protocol
+        return listener.malformed(status, exc)
+
+
+def error_response(status: int, code: str, message: str) -> web.Response:
+    """An error in the vendor's own shape (https://docs.klen.ai/api-reference/introduction)."""
+    return web.json_response({"error": code, "message": message}, status=status)
+
+
+def rejection_response(rejection: Rejected) -> web.Response:
+    """A refusal. It depends on its kind alone, so it tells nothing more."""
+    return error_response(rejection.status, rejection.code, rejection.text)
+
+
+def json_response(status: int, report: Mapping[str, Any]) -> web.Response:
+    """A report as JSON."""
+    return web.Response(text=json.dumps(report), status=status, content_type="application/json")

@@ -1,0 +1,106 @@
+"""Log lines: structlog, to standard error, as a console line or as one JSON object each.
+
+The rule easiest to break: ids, sizes, types and counts only. No secret, signature, body, name, address or
+number of a person is ever passed to a logger; text from outside is a value, never the message, and loses
+its control characters here.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+LINES_PER_SECOND: Final = 5
+"""Of what anybody can cause from outside; more are counted and told with the next line."""
+
+
+def configure(level: str, log_format: str) -> None:
+    """Set up structlog, and turn the lines of aiohttp and asyncio into ours."""
+    as_json = log_format == "json"
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _harmless,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    foreign = logging.getLogger()
+    foreign.handlers = [_Foreign()]
+    foreign.setLevel(logging.WARNING)
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger for one part of the service."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
+    return logger
+
+
+def _harmless(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make control characters and lone surrogates visible, which could drive a terminal or fail to encode."""
+    for key, value in line.items():
+        if isinstance(value, str) and not value.isprintable():
+            line[key] = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in value)
+    return line
+
+
+class Sampler:
+    """Lets a few lines a second through and counts the rest: a flood of requests is no flood of lines."""
+
+    def __init__(self, per_second: int = LINES_PER_SECOND) -> None:
+        self._per_second = per_second
+        self._second = 0
+        self._lines = 0
+        self._suppressed = 0
+
+    def admit(self) -> int | None:
+        """None: say nothing. A number: log this line, and that so many before it were not logged."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= self._per_second:
+            self._suppressed += 1
+            return None
+        self._lines += 1
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
+
+
+class _Foreign(logging.Handler):
+    """Lines of other libraries, such as aiohttp's about malformed requests: one line each, without text.
+
+    Their messages and tracebacks quote what came over the wire.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sampler = Sampler()
+        self._logger = get("library")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on who complained and the kind of exception."""
+        suppressed = self._sampler.admit()
+        if suppressed is None:
+            return
+        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        self._logger.warning("complaint", library=record.name, error=error, suppressed=suppressed)

@@ -1,0 +1,126 @@
+"""A handler as the service runs it: the function, its mark, and what the configuration made of both.
+
+The rule easiest to break: what the operator writes in `[handlers.<name>]` counts more than `on(...)`, which
+counts more than `[dispatch]`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from receiver.events import event_class
+from receiver.plugins.settings import Settings
+from receiver.plugins.signature import settings_class_of, takes_context
+from receiver.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import FunctionType
+
+    from receiver.config import Dispatch, HandlerTable
+    from receiver.events import AnyEvent
+    from receiver.plugins.api import Mark, Stale
+
+Origin = Literal["built-in", "plugins", "installed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """One function with a name, the events it wants, and how it is run."""
+
+    name: str
+    function: Callable[..., Any]
+    """`(event)` or `(event, ctx)`."""
+    events: tuple[type[AnyEvent], ...]
+    """The classes `on` was given."""
+    takes_context: bool
+    """Whether it is called with a `Context`."""
+    settings_class: type[Settings]
+    """What its second parameter names; plain `Settings`, without any field, when it names none."""
+    settings: Settings
+    """Filled from its table. Of a handler that is switched off, it is empty."""
+    is_async: bool
+    """False: it blocks, and runs in a thread."""
+    origin: Origin
+    file: Path
+    where: Callable[[Any], object] | None
+    """Of the events it wants, those for which this is true. It is the plugin's code and may raise."""
+    retry: RetryPolicy
+    timeout: float
+    """Seconds for one call."""
+    ordered: bool
+    """Whether its events about one subject wait for each other."""
+    stale: Stale
+    """What to do with an event that is older than what the log knows already."""
+    isolate: bool
+    """Whether it is called in a process of its own."""
+    concurrency: int | None
+    """Calls at once; None is as many as there is room for."""
+    enabled: bool
+    """False: events are not given to it."""
+    paused: bool
+    """True: it is given events, and they wait."""
+    code_version: str
+    """The beginning of the SHA-256 of its file, in hex."""
+
+    def wants(self, event_type: str | None) -> bool:
+        """Whether events of this type are its own, before `where` is asked. None is an event without a type.
+
+        It goes by the name alone. A body whose shape does not fit the name is read as `UnknownEvent`, so ask
+        `takes` as well before the call.
+        """
+        return issubclass(event_class(event_type), self.events)
+
+    def takes(self, event: AnyEvent) -> bool:
+        """Whether the event is of a class that the function was written for."""
+        return isinstance(event, self.events)
+
+
+def handler_from(
+    function: FunctionType, mark: Mark, *, origin: Origin, file: Path, code_version: str, dispatch: Dispatch
+) -> Handler:
+    """The handler that a marked function is, before its own table is read.
+
+    Raises:
+        PluginError: the annotation of its second parameter cannot be used.
+    """
+    return Handler(
+        name=mark.name,
+        function=function,
+        events=mark.events,
+        takes_context=takes_context(function),
+        settings_class=settings_class_of(function),
+        settings=Settings(),
+        # A wrapper made with functools.wraps around an async function hands its coroutine on.
+        is_async=inspect.iscoroutinefunction(inspect.unwrap(function)),
+        origin=origin,
+        file=file,
+        where=mark.where,
+        retry=mark.retry or RetryPolicy(**dispatch.retry.model_dump()),
+        timeout=mark.timeout or dispatch.timeout_seconds,
+        ordered=mark.ordered,
+        stale=mark.stale,
+        isolate=mark.isolate,
+        concurrency=mark.concurrency,
+        enabled=True,
+        paused=False,
+        code_version=code_version,
+    )
+
+
+def overridden(handler: Handler, table: HandlerTable) -> Handler:
+    """The handler with what its table says; the settings are left as they are."""
+    retry = table.retry.model_dump(exclude_none=True) if table.retry else {}
+    return replace(
+        handler,
+        retry=replace(handler.retry, **retry),
+        timeout=handler.timeout if table.timeout is None else table.timeout,
+        ordered=handler.ordered if table.ordered is None else table.ordered,
+        stale=handler.stale if table.stale is None else table.stale,
+        concurrency=handler.concurrency if table.concurrency is None else table.concurrency,
+        enabled=table.enabled,
+        paused=table.paused,
+    )

@@ -1,0 +1,143 @@
+"""From recorded events to runs: for each event in log order, what it is about and which handlers get it.
+
+The work comes from rows, woken by intake and by a sweep each second, so nothing is forgotten in a crash. The
+rule easiest to break: an event must get past this point whatever a plugin's `where` does to it, or it holds
+back every event behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from receiver import logs
+from receiver.clock import to_datetime
+from receiver.events import parse_event
+from receiver.plugins.hint import hint
+from receiver.sweep import Sweep
+from storage.records import NewRun, Routing, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from receiver.clock import Clock
+    from receiver.plugins import Handler
+    from storage.log import EventLog
+    from storage.records import Unrouted
+
+BATCH: Final = 256
+"""Events per transaction."""
+GATHER_SECONDS: Final = 0.02
+"""What comes within this time is routed together, so that under load routing takes little from intake."""
+MOST_HINTS: Final = 50
+"""Event types come from outside; hints are not given for ever."""
+
+
+class Router:
+    """Routes what intake has recorded, one batch after the other."""
+
+    def __init__(
+        self, log: EventLog, handlers: Sequence[Handler], clock: Clock, *, on_runs: Callable[[set[str]], None]
+    ) -> None:
+        """`on_runs` is called with the names of the handlers that have new runs."""
+        self._log = log
+        self._clock = clock
+        self._on_runs = on_runs
+        self._sweep = Sweep("routing", self._batch)
+        self._gathering: asyncio.TimerHandle | None = None
+        self._hinted: set[str | None] = set()
+        self._logger = logs.get("route")
+        self.replace(handlers)
+
+    def replace(self, handlers: Sequence[Handler]) -> None:
+        """Give events to these handlers from the next batch on."""
+        self._handlers = [handler for handler in handlers if handler.enabled]
+
+    def wake(self) -> None:
+        """There is something new in the log."""
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._sweep.wake()
+
+    async def run(self) -> None:
+        """Route until cancelled."""
+        await self._sweep.run()
+
+    async def _batch(self) -> bool:
+        """Route one batch; whether there may be another one at once."""
+        events = await self._log.unrouted(BATCH)
+        if not events:
+            return False
+        routings = [self._routing(event) for event in events]
+        await self._log.route(routings, now_ms=self._clock.now_ms())
+        names = {run.handler for routing in routings for run in routing.runs}
+        if names:
+            self._on_runs(names)
+        return len(events) == BATCH
+
+    def _routing(self, event: Unrouted) -> Routing:
+        takers = takers_of(event, self._handlers)
+        if not takers:
+            self._suggest(event.event_type)
+        return routing_to(event, takers)
+
+    def _suggest(self, event_type: str | None) -> None:
+        """Once per type, log the handler that would catch an event nobody wants."""
+        if event_type in self._hinted or len(self._hinted) >= MOST_HINTS:
+            return
+        self._hinted.add(event_type)
+        # In the message, not as a value, so that it can be copied from the console as it stands.
+        message = (
+            f"no handler wants this event; a file like this in your plugins folder would:\n{hint(event_type)}"
+        )
+        self._logger.info(message)
+
+
+def takers_of(event: Unrouted, handlers: Iterable[Handler]) -> list[Handler]:
+    """Those of the handlers that want the event: by its type, then by their own `where`."""
+    # A known name on a body of another shape is read as an unknown event, so it goes to who wants those.
+    known_as = None if "bad_shape" in event.flags else event.event_type
+    return [handler for handler in handlers if handler.wants(known_as) and _chosen(handler, event)]
+
+
+def _chosen(handler: Handler, event: Unrouted) -> bool:
+    """Ask the handler's `where`. If it fails, the event is given to the handler: rather one too many."""
+    if handler.where is None:
+        return True
+    try:
+        typed = parse_event(
+            event.body,
+            event_id=event.event_id,
+            source=event.source,
+            received_at=to_datetime(event.received_at_ms),
+            origin=event.origin,
+        )
+        return not handler.takes(typed) or bool(handler.where(typed))
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError):
+            raise
+        logs.get("route").warning(
+            "where failed, so the handler gets the event",
+            handler=handler.name,
+            event_id=event.event_id,
+            error=type(error).__name__,
+        )
+        return True
+
+
+def routing_to(event: Unrouted, handlers: Iterable[Handler]) -> Routing:
+    """The decision that these handlers get the event."""
+    runs = tuple(NewRun(handler.name, ordered=handler.ordered) for handler in handlers)
+    return Routing(seq=event.seq, source=event.source, subject=subject_of(event), runs=runs)
+
+
+def subject_of(event: Unrouted) -> Subject | None:
+    """What the event is about, by the columns that intake read."""
+    if event.call_id is not None:
+        return Subject("call", event.call_id, None)
+    if event.calendar_event_uuid is None and event.calendar_event_id is None:
+        return None
+    return Subject("calendar_event", event.calendar_event_uuid, event.calendar_event_id)

@@ -1,0 +1,377 @@
+"""The one place that builds the running service, starts it in order and stops it in order.
+
+Starting: the log, then the handlers, then the listener, so that nothing is accepted that could not be kept.
+Stopping: the listener, then the handlers, then the log, so that everything accepted is answered and what
+was not finished waits in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from aiohttp import web
+
+from receiver import logs
+from receiver.attempt import Tools
+from receiver.clock import SystemClock
+from receiver.config import Address
+from receiver.dispatch import Dispatcher
+from receiver.errors import ReceiverError
+from receiver.isolation.pool import Isolated
+from receiver.listener import Listener
+from receiver.ops import LARGEST_BODY, Ops
+from receiver.outbound import Outbound
+from receiver.outbox import Sender
+from receiver.plugins import load_handlers
+from receiver.reload import ReloadError, changed_keys, prepare, restart_keys
+from receiver.replay import Replayer
+from receiver.retry import RetryPolicy
+from receiver.route import Router
+from receiver.signing import Verifier
+from receiver.threads import ThreadCall
+from receiver.watchdog import Watchdog
+from receiver.web import Intake, Source, routes
+from storage import open_log
+from storage.errors import LogBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from receiver.clock import Clock
+    from receiver.config import Config
+    from receiver.listener import Handler, Routes
+    from receiver.plugins import Loaded
+    from receiver.reload import Fresh
+    from storage.log import EventLog
+
+DRAIN_SECONDS: Final = 10.0
+"""What requests in flight get when the service stops; longer than storing may take."""
+BACKLOG: Final = 1024
+
+
+class ListenError(ReceiverError):
+    """The address of a listener cannot be used."""
+
+
+class Service:
+    """A running klenhook: `async with Service(config) as service`, or `await Service(config).run()`."""
+
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, paused: bool = False, replays_only: bool = False
+    ) -> None:
+        """`paused` leaves every run waiting; intake goes on.
+
+        `replays_only` is no service for others: it listens nowhere, and everything but replays waits.
+        """
+        self.config = config
+        """What is in effect, but for keys that need a restart."""
+        self._started_with = config
+        self._clock = clock or SystemClock()
+        self._paused = paused
+        self._replays_only = replays_only
+        self._stack = AsyncExitStack()
+        self._logger = logs.get("service")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reloading = asyncio.Lock()
+        self._refused: ReloadError | None = None
+        """Why the last reload was refused."""
+        self._retired: Loaded | None = None
+        """What was replaced last: its functions may still run."""
+        self._routes: dict[str, Mapping[str, Handler]] = {}
+        self._names: dict[str, list[str]] = {}
+        """The handlers of each plugin's file."""
+        self.log: EventLog
+        self.loaded: Loaded
+        self.host = ""
+        self.port = 0
+        """Where it really listens; the port is the chosen one if the configuration says 0."""
+
+    async def __aenter__(self) -> Self:
+        """Start; returns when requests are answered.
+
+        Raises:
+            ConfigError: a handler's settings are wrong.
+            LogLocked, LogUnusable: the log cannot be opened.
+            ListenError: the address is taken, or not ours.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Stop gracefully."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        config = self.config
+        self.loaded = load_handlers(config)
+        for broken in self.loaded.broken:
+            self._logger.error(
+                "plugin does not load", file=str(broken.file), line=broken.line, error=broken.kind
+            )
+        self.log = await open_log(config.storage_url)
+        self._stack.push_async_callback(self.log.aclose)
+        await self._start_handlers()
+        if self._replays_only:
+            return
+        self._intake = Intake(
+            log=self.log,
+            clock=self._clock,
+            max_body_bytes=config.server.max_body_bytes,
+            body_timeout_seconds=config.server.body_timeout_seconds,
+            store_timeout_seconds=config.server.store_timeout_seconds,
+            on_event=self._router.wake,
+            readiness=self._readiness,
+        )
+        await self._listen()
+        await self._listen_privately()
+        self._logger.info(
+            "listening",
+            url=f"http://{self.host}:{self.port}",
+            sources={name: source.path for name, source in config.sources.items()},
+            handlers=[handler.name for handler in self.loaded.handlers if handler.enabled],
+            log=config.storage_url,
+        )
+
+    async def _start_handlers(self) -> None:
+        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        http = await self._stack.enter_async_context(Outbound(self.config.outbound.allow, clock=self._clock))
+        self._isolated = Isolated(
+            allow=self.config.outbound.allow,
+            log_level=self.config.logging.level,
+            log_format=self.config.logging.format,
+        )
+        self._stack.push_async_callback(self._isolated.aclose)
+        watchdog = Watchdog(asyncio.get_running_loop(), self._names, logs.get("watchdog"))
+        self._watch_names()
+        watchdog.start()
+        self._stack.callback(watchdog.stop)
+        self._sender = Sender(self.log, http, self._clock, owner=owner, policy_of=self._policy_of)
+        self._dispatcher = Dispatcher(
+            self.log,
+            () if self._paused else self.loaded.handlers,
+            self._clock,
+            Tools(log=self.log, http=http, isolated=self._isolated),
+            owner=owner,
+            concurrency=self.config.dispatch.concurrency,
+            replays_only=self._replays_only,
+            on_messages=self._sender.wake,
+        )
+        self._router = Router(self.log, self.loaded.handlers, self._clock, on_runs=self._dispatcher.wake)
+        self.replayer = Replayer(self.log, self.loaded.handlers, self._clock, on_runs=self._dispatcher.wake)
+        self._tasks = [
+            asyncio.create_task(self._dispatcher.run(), name="dispatcher"),
+            asyncio.create_task(self.replayer.run(), name="replayer"),
+        ]
+        if not self._replays_only:
+            self._tasks += [
+                asyncio.create_task(self._router.run(), name="router"),
+                asyncio.create_task(self._sender.run(), name="sender"),
+            ]
+        self._stack.push_async_callback(self._stop_handlers)
+
+    def _watch_names(self) -> None:
+        """Tell the watchdog whose code is whose."""
+        self._names.clear()
+        for handler in self.loaded.handlers:
+            self._names.setdefault(str(handler.file), []).append(handler.name)
+
+    def _policy_of(self, name: str) -> RetryPolicy:
+        """The retry policy of a handler's messages: its own, or the default for one that is gone."""
+        for handler in self.loaded.handlers:
+            if handler.name == name:
+                return handler.retry
+        return RetryPolicy(**self.config.dispatch.retry.model_dump())
+
+    async def _stop_handlers(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError, LogBroken):
+                await task
+        await self._sender.stop()
+        with suppress(LogBroken):
+            await self._dispatcher.stop(self.config.dispatch.shutdown_grace_seconds)
+
+    async def _listen(self) -> None:
+        config = self.config
+        self._routes.update(self._routes_of(config))
+        listener = Listener(self._routes, self._intake.counts, max_body_bytes=config.server.max_body_bytes)
+        runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
+        await runner.setup()
+        self._stack.push_async_callback(self._stop_listening, runner)
+        listen = config.server.listen
+        site = web.TCPSite(runner, listen.host, listen.port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ListenError(
+                f"Cannot listen on {listen}: {error.strerror or error}. "
+                "Is another program using the port? Set server.listen to a free address of this machine."
+            ) from error
+        self.host, self.port = runner.addresses[0][:2]
+
+    async def _listen_privately(self) -> None:
+        """Commands that change the log come in here, by the address that is left beside the log."""
+        config = self.config.ops
+        table = Ops(
+            self.log,
+            self.replayer,
+            lambda: {handler.name for handler in self.loaded.handlers},
+            token=config.token.get_secret_value(),
+            host=config.listen.host,
+        )
+        listener = Listener(table, Counter(), max_body_bytes=LARGEST_BODY)
+        runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=1)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, config.listen.host, config.listen.port).start()
+        except OSError as error:
+            reason = f"Cannot listen on {config.listen}: {error.strerror or error}."
+            if "listen" in config.model_fields_set:
+                raise ListenError(f"{reason} Set ops.listen to a free address of this machine.") from error
+            self._logger.warning(
+                "no private listener, so commands cannot reach this service; set ops.listen", reason=reason
+            )
+            return
+        await self.log.announce(str(Address(*runner.addresses[0][:2])))
+
+    async def _stop_listening(self, runner: web.ServerRunner) -> None:
+        for site in list(runner.sites):
+            await site.stop()
+        self._intake.hurry()
+        await runner.cleanup()
+        self._logger.info(
+            "stopped", **self._intake.counts, **{f"runs_{k}": v for k, v in self._dispatcher.counts.items()}
+        )
+
+    def _routes_of(self, config: Config) -> Routes:
+        return routes(self._intake, {name: _source(name, source) for name, source in config.sources.items()})
+
+    async def reload(self) -> ReloadError | None:
+        """Read the configuration again and load the plugins again. If anything is wrong, nothing changes.
+
+        Returns when the next request and the next run go by the new ones; requests and runs under way end
+        with the old ones. Gives the reason if it was refused.
+        """
+        async with self._reloading:
+            try:
+                fresh = await ThreadCall(prepare, self.config.path, name="klenhook-reload").result()
+                new_routes = self._routes_of(fresh.config)
+            except ReloadError as error:
+                self._refused = error
+                self._logger.error("reload refused, the old state stays", mistakes=str(error))  # noqa: TRY400 -- the mistakes say it
+                return error
+            self._adopt(fresh, new_routes)
+            return None
+
+    def _adopt(self, fresh: Fresh, new_routes: Routes) -> None:
+        """Change over, in one step of the event loop: nobody sees half of it."""
+        old, config = self.config, fresh.config
+        if self._retired:
+            self._retired.forget()
+        self._retired, self.loaded, self.config, self._refused = self.loaded, fresh.loaded, config, None
+        self._intake.max_body_bytes = config.server.max_body_bytes
+        self._intake.body_timeout_seconds = config.server.body_timeout_seconds
+        self._intake.store_timeout_seconds = config.server.store_timeout_seconds
+        self._routes.clear()
+        self._routes.update(new_routes)
+        self._router.replace(self.loaded.handlers)
+        self._isolated.renew()
+        self._watch_names()
+        self.replayer.replace(self.loaded.handlers)
+        self._dispatcher.replace(
+            () if self._paused else self.loaded.handlers, concurrency=config.dispatch.concurrency
+        )
+        for key in restart_keys(self._started_with, config):
+            self._logger.warning("this key changes with a restart only", key=key)
+        self._logger.info(
+            "reloaded",
+            changed=changed_keys(old, config),
+            handlers=[handler.name for handler in self.loaded.handlers],
+        )
+
+    def _readiness(self) -> tuple[bool, Mapping[str, Any]]:
+        refused = self._refused
+        broken = refused.broken if refused and refused.broken else self.loaded.broken
+        ready = self.log.healthy
+        status = "unavailable" if not ready else "degraded" if broken or refused else "ok"
+        report: dict[str, Any] = {"status": status, "log": "ok" if ready else "cannot be written"}
+        if refused:
+            report["reload"] = "refused"
+        if broken:
+            report["broken_plugins"] = [
+                # Everybody can ask; what the error says is for `handlers check`.
+                {"file": plugin.file.name, "line": plugin.line, "error": plugin.kind}
+                for plugin in broken
+            ]
+        return ready, report
+
+    async def run(self, *, beside: Callable[[Service], Awaitable[None]] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP reloads.
+
+        `beside` runs as long as the service; if it fails, the service stops.
+
+        Raises:
+            LogBroken: the log must not be written any more. Nothing was acknowledged since.
+        """
+        stop, hangup = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            if stop.is_set():
+                os._exit(1)
+            stop.set()
+
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, on_signal)
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        async with self:
+            self._run_beside(self._reload_on(hangup))
+            if beside:
+                self._run_beside(beside(self))
+            stopping = asyncio.create_task(stop.wait())
+            broken = asyncio.create_task(self.log.stopped())
+            done, _ = await asyncio.wait(
+                {stopping, broken, *self._tasks}, return_when=asyncio.FIRST_COMPLETED
+            )
+            self._logger.info("stopping")
+            stopping.cancel()
+            broken.cancel()
+            for task in done:
+                error = task.exception()
+                if error is not None:
+                    raise error
+            if broken in done and (reason := broken.result()) is not None:
+                raise reason
+
+    def _run_beside(self, work: Awaitable[None]) -> None:
+        """As one more task whose failure stops the service."""
+        self._tasks.append(asyncio.ensure_future(work))
+
+    async def _reload_on(self, hangup: asyncio.Event) -> None:
+        while True:
+            await hangup.wait()
+            hangup.clear()
+            await self.reload()
+
+
+def _source(name: str, source: Any) -> Source:
+    secrets_in_use = [secret.get_secret_value() for secret in source.secrets]
+    verifier = Verifier(
+        source.signature,
+        secrets_in_use,
+        header=source.signature_header or None,
+        json_fallback=source.json_fallback,
+    )
+    return Source(name=name, path=source.path, style=source.signature, verifier=verifier)

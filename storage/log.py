@@ -1,0 +1,222 @@
+"""The seam between the service and its database, in the service's own verbs.
+
+`tests/contract` is written against this protocol: a backend is done when it passes there. It is private:
+it may change with any release. The rule easiest to break: no SQL, no SQLite habit and no knowledge of
+calendars or handlers' code may show on this side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from storage.errors import LogBroken
+    from storage.records import (
+        Appended,
+        Claimed,
+        ClaimedMessage,
+        EventDetail,
+        EventRecord,
+        Finished,
+        HandlerBacklog,
+        LogStatus,
+        MessageOutcome,
+        NewEvent,
+        NewReplay,
+        Outcome,
+        QuarantineRecord,
+        Refused,
+        ReplayBatch,
+        ReplayItem,
+        ReplayRecord,
+        Routing,
+        Selection,
+        StoredValue,
+        Unrouted,
+    )
+
+
+class EventReader(Protocol):
+    """Questions to the log. Any number of processes may ask at the same time."""
+
+    async def page(self, selection: Selection) -> list[EventRecord]:
+        """Up to 500 events, newest first, or oldest first behind `after_seq`."""
+        ...
+
+    def stream(self, selection: Selection) -> AsyncIterator[EventRecord]:
+        """Every selected event up to the limit, read page by page."""
+        ...
+
+    async def count(self, selection: Selection) -> int:
+        """How many events are selected, whatever the limit."""
+        ...
+
+    async def get(self, event_id: str) -> EventDetail | None:
+        """One event whole, or None."""
+        ...
+
+    async def find(self, prefix: str, *, limit: int = 10) -> list[str]:
+        """Ids of events that begin so, in their own order; at most `limit`."""
+        ...
+
+    async def quarantined(self, *, limit: int = 50) -> list[QuarantineRecord]:
+        """What was refused although it was signed, newest first."""
+        ...
+
+    async def quarantined_body(self, quarantine_id: int) -> Refused | None:
+        """The kept bytes of one refused body, or None."""
+        ...
+
+    async def stored(self, handler: str, key: str) -> StoredValue:
+        """What a handler's store holds under a key."""
+        ...
+
+    async def store_of(self, handler: str) -> dict[str, str]:
+        """All that a handler's store holds: JSON by key."""
+        ...
+
+    async def replays(self, replay_id: int | None = None) -> list[ReplayRecord]:
+        """The replays, newest first, or the one of that number, with how their runs stand."""
+        ...
+
+    async def replay_items(self, replay_id: int, limit: int) -> list[ReplayItem]:
+        """The next events of a replay that has not got all its runs yet, oldest first."""
+        ...
+
+    async def backlog(self) -> list[HandlerBacklog]:
+        """Every handler the log knows, with its runs by state."""
+        ...
+
+    async def status(self) -> LogStatus:
+        """Counts, sizes, versions and settings."""
+        ...
+
+    async def sql(self, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of one reading statement over the documented views.
+
+        Raises:
+            QueryError: it is wrong, wants to write, or takes too long.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was begun and let go of the files. A second time does nothing."""
+        ...
+
+
+class EventLog(EventReader, Protocol):
+    """The log as the one service that may change it sees it.
+
+    Each verb that changes something returns when the change is durable: it is on disk, and a power cut
+    cannot take it back.
+
+    Every one of them raises `LogUnavailable` when the log cannot be written now, and `LogBroken` when it
+    must not be written any more.
+    """
+
+    @property
+    def migrated(self) -> list[str]:
+        """Names of the migrations that opening it applied."""
+        ...
+
+    async def append(self, event: NewEvent) -> Appended:
+        """Record one delivery: as a new event, or under the event it repeats.
+
+        It repeats an event of the same source that came with the same bytes, or with the same
+        `delivery_digest`. Concurrent copies make one event.
+        """
+        ...
+
+    async def quarantine(self, refused: Refused) -> int | None:
+        """Keep a signed body that could not be read; None when it is kept already or the room is used up."""
+        ...
+
+    async def released(self, quarantine_id: int) -> None:
+        """Note that a refused body went through intake after all."""
+        ...
+
+    async def unrouted(self, limit: int) -> list[Unrouted]:
+        """The oldest events without a routing, in log order."""
+        ...
+
+    async def route(self, routings: Sequence[Routing], *, now_ms: int) -> None:
+        """Record the routings of consecutive events, with their runs, due at once.
+
+        Events that have one are passed over.
+        """
+        ...
+
+    async def claim(
+        self,
+        owner: str,
+        capacity: Mapping[str, int],
+        *,
+        now_ms: int,
+        replays: Mapping[str, int] | None = None,
+        live: bool = True,
+    ) -> list[Claimed]:
+        """Take up to `capacity[handler]` due runs per handler, counting one attempt of each.
+
+        Live runs come first; of the places they leave, replayed ones get at most `replays[handler]`, or all.
+        Without `live`, only replayed ones are taken.
+        A run waits while an earlier run of its handler and subject is unfinished.
+        """
+        ...
+
+    async def finish(self, outcome: Outcome) -> Finished:
+        """Record how an attempt ended, and with `done` its effects: all of it or nothing.
+
+        `LATE`, and nothing changed, if the run has left that attempt. `CONFLICT` if a key that the attempt
+        read has changed since: no effect happens, and the run waits for another attempt, due at once.
+
+        Raises:
+            ValueError: a running run cannot go there, or a time to try again is missing or is one too many.
+        """
+        ...
+
+    async def release(self, owner: str, *, now_ms: int) -> int:
+        """Give back this owner's running runs and messages, as after a stop: they wait, no try spent."""
+        ...
+
+    async def recover(self, owner: str, *, now_ms: int) -> int:
+        """Take back runs and messages that other owners left when they died; how many runs."""
+        ...
+
+    async def claim_messages(
+        self, owner: str, most: int, *, now_ms: int, avoid: Collection[str] = ()
+    ) -> list[ClaimedMessage]:
+        """Take due messages, but none for these origins, counting one attempt of each.
+
+        A message waits while an earlier one of its handler about the same subject is unfinished.
+        """
+        ...
+
+    async def finish_message(self, outcome: MessageOutcome) -> bool:
+        """Record how sending ended. False, and nothing changed, if the message has left that attempt."""
+        ...
+
+    async def start_replay(self, replay: NewReplay) -> int:
+        """Record a replay of the events that are in the log now; its number. It has no runs yet."""
+        ...
+
+    async def extend_replay(self, batch: ReplayBatch) -> int:
+        """Make the runs of the next events and move the cursor, together; how many runs.
+
+        0 if the cursor is no longer where the batch begins: somebody else has made them.
+        """
+        ...
+
+    async def announce(self, note: str) -> None:
+        """Leave one line for those who ask who holds the log; see `storage.holder`."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """False after a failed write, until one succeeds again."""
+        ...
+
+    async def stopped(self) -> LogBroken | None:
+        """Return when nothing can be written any more: the error if the log broke, None if it was closed."""
+        ...

@@ -1,0 +1,434 @@
+"""What goes into the log and what comes out of it, as plain frozen records.
+
+They know rows, not calendars: a body is bytes, a handler is a name. Times are integers, milliseconds
+since 1970 in UTC, named `..._ms`; only `received_at` of a row is ever compared with another clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from storage.states import RunState
+
+Origin = Literal["webhook", "reconcile", "watchdog"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """A verified body and the columns that one parse of it gave. Those may be None."""
+
+    event_id: str
+    source: str
+    body: bytes
+    body_sha256: bytes
+    delivery_digest: bytes | None
+    """8 bytes over the delivery id, then 8 over the content apart from its timestamp. None without an id."""
+    received_at_ms: int
+    origin: Origin = "webhook"
+    delivery_id: str | None = None
+    headers: str = "{}"
+    """The allow-listed headers as a JSON object."""
+    secret_fingerprint: str | None = None
+    event_type: str | None = None
+    calendar_event_uuid: str | None = None
+    calendar_event_id: int | None = None
+    call_id: str | None = None
+    occurred_at_ms: int | None = None
+    title: str | None = None
+    status: str | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+    flags: str | None = None
+    """Names of what is odd about it, separated by blanks, such as `unknown_type`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a delivery: a new event, or one more delivery of an event the log has."""
+
+    event_id: str
+    duplicate: bool
+    id_reused: bool = False
+    """New content under a delivery id that an earlier event came with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A signed body that could not be read, kept in quarantine."""
+
+    source: str
+    body: bytes
+    body_sha256: bytes
+    received_at_ms: int
+    reason: str
+    delivery_id: str | None = None
+    headers: str = "{}"
+    secret_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unrouted:
+    """An event that waits for its runs, with what choosing its handlers needs."""
+
+    seq: int
+    source: str
+    event_type: str | None
+    calendar_event_uuid: str | None
+    calendar_event_id: int | None
+    call_id: str | None
+    body: bytes
+    event_id: str
+    received_at_ms: int
+    origin: Origin
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an event is about. Runs of one handler and one subject keep the order of the log."""
+
+    kind: Literal["calendar_event", "call"]
+    uuid: str | None
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """One event for one handler."""
+
+    handler: str
+    ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The decision for one event: what it is about and who gets it."""
+
+    seq: int
+    source: str
+    subject: Subject | None
+    runs: tuple[NewRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that is ours to execute; its attempt is counted already."""
+
+    run_id: int
+    handler: str
+    attempt: int
+    """Counts from 1, every call."""
+    tries: int
+    """The attempts that count against the policy, this one included; a handler may ask for one that does not.
+    """
+    seq: int
+    event_id: str
+    source: str
+    origin: Origin
+    event_type: str | None
+    received_at_ms: int
+    delivery_id: str | None
+    body: bytes
+    replay_id: int | None = None
+    """The replay that asked for this run, if one did."""
+
+
+class Finished(IntEnum):
+    """What became of the report that an attempt has ended. False when the report came too late."""
+
+    LATE = 0
+    """The run is not in that attempt any more; nothing was changed."""
+    RECORDED = 1
+    CONFLICT = 2
+    """A key that the attempt read has changed since: the run waits for another attempt, due at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """What a handler's store holds under a key: JSON, and the run that wrote it. Both None for nothing."""
+
+    value: str | None
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """One POST to another service, to be sent after its run is done."""
+
+    url: str
+    origin: str
+    """Scheme, host and port: messages to one place share its fate."""
+    headers: str
+    """A JSON object."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What an attempt wants to have happened, committed together with its run's `done`."""
+
+    reads: tuple[tuple[str, int | None], ...] = ()
+    """Keys that were read, with the version found; if one has changed since, nothing is committed."""
+    writes: tuple[tuple[str, str | None], ...] = ()
+    """New values as JSON; None deletes."""
+    messages: tuple[NewMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended, and the state its run goes to."""
+
+    run_id: int
+    attempt: int
+    state: RunState
+    started_at_ms: int
+    finished_at_ms: int
+    due_at_ms: int | None = None
+    """When to try again; only with state `retrying`."""
+    spends_try: bool = True
+    error: str | None = None
+    code_version: str | None = None
+    """Which code the handler was: the beginning of a hash of its file."""
+    effects: Effects | None = None
+    """Only with state `done`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """A message that is ours to send; its attempt is counted already."""
+
+    message_id: int
+    handler: str
+    attempt: int
+    url: str
+    origin: str
+    headers: str
+    body: bytes
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageOutcome:
+    """How sending a message ended."""
+
+    message_id: int
+    attempt: int
+    state: Literal["done", "retrying", "dead"]
+    finished_at_ms: int
+    due_at_ms: int | None = None
+    status: int | None = None
+    """The status of the answer, if there was one."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRecord:
+    """One message, as `log show` tells it."""
+
+    message_id: int
+    handler: str
+    url: str
+    idempotency_key: str
+    state: RunState
+    attempts: int
+    status: int | None
+    error: str | None
+    created_at: str
+    due_at: str | None
+    finished_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReplay:
+    """Selected events for handlers once more."""
+
+    selection: Selection
+    target: str | None
+    """The handler that gets them; None leaves it to the selection, or to who wants them."""
+    total: int
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayItem:
+    """An event to replay, and to whom if that is settled already."""
+
+    event: Unrouted
+    handlers: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayBatch:
+    """The next part of a replay: runs to make, and the cursor before and after."""
+
+    replay_id: int
+    from_seq: int
+    last_seq: int
+    routings: tuple[Routing, ...]
+    filled: bool
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRecord:
+    """One replay and how it stands."""
+
+    replay_id: int
+    created_at: str
+    filled_at: str | None
+    """When its last run was made; None while events are still to be added."""
+    target: str | None
+    selection: str
+    total: int
+    last_seq: int
+    runs: dict[RunState, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events are meant: the filters of `log list`, `export` and `replay`. All of them together."""
+
+    type_glob: str | None = None
+    calendar_event: str | None = None
+    """A uuid, or the vendor's number as text."""
+    since_ms: int | None = None
+    until_ms: int | None = None
+    run_state: RunState | None = None
+    handler: str | None = None
+    verdict: str | None = None
+    source: str | None = None
+    code_version: str | None = None
+    """Events that this version of a handler's code was called for."""
+    after_seq: int | None = None
+    """Only events behind this one, oldest first. Without it: newest first."""
+    limit: int = 50
+    """0 is all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """One event as `log list` shows it."""
+
+    seq: int
+    event_id: str
+    source: str
+    event_type: str | None
+    calendar_event_uuid: str | None
+    calendar_event_id: int | None
+    occurred_at: str | None
+    received_at: str
+    delivery_id: str | None
+    verdict: str | None
+    changes: list[str]
+    deliveries: int
+    origin: Origin
+    runs: dict[str, RunState]
+    title: str | None
+    status: str | None
+    start_time: str | None
+    end_time: str | None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord:
+    """One accepted request: the one that brought the event, or a repetition of it."""
+
+    delivery_id: str | None
+    received_at: str
+    outcome: Literal["accepted", "duplicate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One call of a handler."""
+
+    attempt: int
+    started_at: str | None
+    """None when the process stopped or died before it could say."""
+    finished_at: str
+    outcome: str
+    """The state its run went to; or `conflict`; or `stopped`, `lost`: ended with the process, ours or not."""
+    error: str | None
+    code_version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One event for one handler, with its attempts."""
+
+    run_id: int
+    handler: str
+    state: RunState
+    attempt: int
+    due_at: str | None
+    replay_id: int | None = None
+    attempts: list[AttemptRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDetail:
+    """One event whole."""
+
+    record: EventRecord
+    body: bytes
+    body_sha256: str
+    headers: Mapping[str, str]
+    secret_fingerprint: str | None
+    deliveries: list[DeliveryRecord]
+    runs: list[RunRecord]
+    messages: list[MessageRecord]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineRecord:
+    """One signed body that could not be read."""
+
+    id: int
+    source: str
+    received_at: str
+    reason: str
+    size: int
+    body_sha256: str
+    delivery_id: str | None
+    state: Literal["kept", "released"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerBacklog:
+    """How a handler stands: runs by state, and its last error."""
+
+    handler: str
+    runs: dict[RunState, int]
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has the log open to write it, by its own word. None where it says nothing."""
+
+    pid: str | None
+    note: str | None
+    """What it announced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStatus:
+    """The log as a whole, for `db status`."""
+
+    path: str
+    version: int
+    events: int
+    last_seq: int
+    unrouted: int
+    runs: dict[RunState, int]
+    quarantined: int
+    size_bytes: int
+    wal_bytes: int
+    sqlite_version: str
+    settings: dict[str, Any]

@@ -1,0 +1,1 @@
+"""The log in one SQLite file: one thread that writes, read-only connections that ask."""

@@ -1,0 +1,339 @@
+"""Runs as rows: routed, claimed, finished, taken back. Each function is an operation of the writer.
+
+One number decides whether a run may be claimed: `due_at`. It is NULL while an earlier run of the same
+handler and subject is unfinished, so claiming never searches; whoever finishes a run lets the next in line
+go. The rule easiest to break: every change of a run names the state and attempt it expects to find
+(compare and set), so a late finish or a recovery can never overwrite a run that has moved on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from storage.records import Claimed, Finished
+from storage.sqlite import effects
+from storage.sqlite.append import chunks, insert
+from storage.states import FINISHED, FOLLOWS, WAITING
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Mapping, Sequence
+
+    from storage.records import Outcome, Routing, Subject
+    from storage.sqlite.names import Names
+
+_UNFINISHED: Final = "state IN ('pending', 'running', 'retrying')"
+_ROUTING: Final = ("INSERT INTO routing (seq, subject_id, verdict) VALUES ", 3, "")
+_RUN: Final = ("INSERT INTO run (seq, handler_id, subject_id, state, due_at) VALUES ", 5, "")
+_ATTEMPT: Final = (
+    "INSERT INTO attempt (run_id, attempt, started_at, finished_at, outcome, error, code_version) VALUES ",
+    7,
+    "",
+)
+
+
+class Runs:
+    """The operations on runs, with the names they share."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    def route(self, connection: sqlite3.Connection, batches: list[tuple[list[Routing], int]]) -> list[None]:
+        """Record routings and their runs. A batch is routings and the time from which their runs are due."""
+        for routings, now_ms in batches:
+            last = connection.execute("SELECT coalesce(max(seq), 0) FROM routing").fetchone()[0]
+            self._route(connection, [routing for routing in routings if routing.seq > last], now_ms)
+        return [None] * len(batches)
+
+    def _route(self, connection: sqlite3.Connection, routings: list[Routing], now_ms: int) -> None:
+        subjects = self._subjects(connection, routings)
+        insert(
+            connection,
+            _ROUTING,
+            [(routing.seq, subject, None) for routing, subject in zip(routings, subjects, strict=True)],
+        )
+        insert(
+            connection, _RUN, self._lined_up(connection, list(zip(routings, subjects, strict=True)), now_ms)
+        )
+
+    def lined_up(
+        self, connection: sqlite3.Connection, routings: Sequence[Routing], now_ms: int
+    ) -> list[tuple[Any, ...]]:
+        """Rows of new runs, each due unless an earlier one of its handler and subject is unfinished."""
+        about = list(zip(routings, self._subjects(connection, routings), strict=True))
+        return self._lined_up(connection, about, now_ms)
+
+    def _lined_up(
+        self, connection: sqlite3.Connection, about: list[tuple[Routing, int | None]], now_ms: int
+    ) -> list[tuple[Any, ...]]:
+        runs = [
+            (routing.seq, self._names.handler(connection, run.handler), subject if run.ordered else None)
+            for routing, subject in about
+            for run in routing.runs
+        ]
+        busy = _busy(connection, {(handler, line) for _, handler, line in runs if line is not None})
+        rows = []
+        for seq, handler, line in runs:
+            waits = (handler, line) in busy
+            if line is not None:
+                busy.add((handler, line))
+            rows.append((seq, handler, line, "pending", None if waits else now_ms))
+        return rows
+
+    def _subjects(self, connection: sqlite3.Connection, routings: Sequence[Routing]) -> list[int | None]:
+        """The numbers of what events are about. Those known by both names, as most are, in one question."""
+        names = [self._both_names(connection, routing) for routing in routings]
+        known = _known(connection, {name for name in names if name is not None})
+        subjects: list[int | None] = []
+        for name, routing in zip(names, routings, strict=True):
+            subject = known.get(name) if name is not None else None
+            if subject is None:
+                subject = self._subject(connection, routing)
+                if name is not None and subject is not None:
+                    known[name] = subject
+            subjects.append(subject)
+        return subjects
+
+    def _both_names(self, connection: sqlite3.Connection, routing: Routing) -> tuple[str, int, str] | None:
+        """The uuid, in its source and kind, of a subject that comes with its number too."""
+        subject = routing.subject
+        if subject is None or subject.uuid is None or subject.number is None:
+            return None
+        return subject.uuid, self._names.source(connection, routing.source), subject.kind
+
+    def _subject(self, connection: sqlite3.Connection, routing: Routing) -> int | None:
+        """The number of what an event is about: found by uuid or the vendor's number, or made."""
+        subject = routing.subject
+        if subject is None:
+            return None
+        source = self._names.source(connection, routing.source)
+        key = (source, subject.kind)
+        by_uuid = by_number = None
+        if subject.uuid is not None:
+            by_uuid = connection.execute(
+                "SELECT subject_id, number FROM subject WHERE uuid = ? AND source_id = ? AND kind = ?",
+                (subject.uuid, *key),
+            ).fetchone()
+            if by_uuid is not None and (by_uuid[1] is not None or subject.number is None):
+                return int(by_uuid[0])
+        if subject.number is not None:
+            by_number = connection.execute(
+                "SELECT subject_id, uuid FROM subject WHERE number = ? AND source_id = ? AND kind = ?",
+                (subject.number, *key),
+            ).fetchone()
+        return self._learn(connection, source, subject, by_uuid, by_number)
+
+    @staticmethod
+    def _learn(
+        connection: sqlite3.Connection, source: int, subject: Subject, by_uuid: Any, by_number: Any
+    ) -> int:
+        """Make a subject, or complete the one known by half of its name."""
+        if by_uuid is not None:
+            if by_number is None:
+                connection.execute(
+                    "UPDATE subject SET number = ? WHERE subject_id = ?", (subject.number, by_uuid[0])
+                )
+            return int(by_uuid[0])
+        if by_number is not None and (subject.uuid is None or by_number[1] is None):
+            if subject.uuid is not None:
+                connection.execute(
+                    "UPDATE subject SET uuid = ? WHERE subject_id = ?", (subject.uuid, by_number[0])
+                )
+            return int(by_number[0])
+        # Under a number that another uuid has already, the new one goes by its uuid alone.
+        number = subject.number if by_number is None else None
+        row = connection.execute(
+            "INSERT INTO subject (source_id, kind, uuid, number) VALUES (?, ?, ?, ?) RETURNING subject_id",
+            (source, subject.kind, subject.uuid, number),
+        ).fetchone()
+        return int(row[0])
+
+    def claim(
+        self,
+        connection: sqlite3.Connection,
+        requests: list[tuple[str, Mapping[str, int], Mapping[str, int] | None, bool, int]],
+    ) -> list[list[Claimed]]:
+        """Take due runs: the owner, how many per handler, how many replays, if live ones, the time."""
+        return [self._claim(connection, *request) for request in requests]
+
+    def _claim(
+        self,
+        connection: sqlite3.Connection,
+        owner: str,
+        capacity: Mapping[str, int],
+        replays: Mapping[str, int] | None,
+        live: bool,  # noqa: FBT001 -- a request, unpacked
+        now_ms: int,
+    ) -> list[Claimed]:
+        claimed: list[Claimed] = []
+        for name, most in capacity.items():
+            news = self._due(connection, name, most, now_ms, replayed=False) if live else []
+            room = most - len(news)
+            most_replayed = room if replays is None else min(room, replays.get(name, 0))
+            claimed += news
+            if most_replayed > 0:
+                claimed += self._due(connection, name, most_replayed, now_ms, replayed=True)
+        for start in range(0, len(claimed), 64):
+            chunk = [run.run_id for run in claimed[start : start + 64]]
+            places = ", ".join("?" * len(chunk))
+            connection.execute(
+                "UPDATE run SET state = 'running', attempt = attempt + 1, due_at = NULL, owner = ? "  # noqa: S608 -- placeholders only
+                f"WHERE run_id IN ({places}) AND due_at IS NOT NULL",
+                (owner, *chunk),
+            )
+        return claimed
+
+    def _due(
+        self, connection: sqlite3.Connection, name: str, most: int, now_ms: int, *, replayed: bool
+    ) -> list[Claimed]:
+        rows = connection.execute(
+            "SELECT run.run_id, run.attempt + 1, run.attempt + 1 - run.postponed, e.seq, e.event_id, "
+            "source.name, e.origin, e.event_type, e.received_at, e.delivery_id, e.body, run.replay_id "
+            "FROM run JOIN event e ON e.seq = run.seq JOIN source USING (source_id) "
+            "WHERE run.handler_id = ? AND (run.replay_id IS NOT NULL) = ? AND run.due_at <= ? "
+            "ORDER BY run.due_at, run.run_id LIMIT ?",
+            (self._names.handler(connection, name), replayed, now_ms, max(most, 0)),
+        )
+        return [Claimed(row[0], name, *row[1:]) for row in rows]
+
+
+def finish(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Finished]:
+    """Record how attempts ended, with their effects, and let the next in line go where a run has ended."""
+    ended = _end(connection, outcomes)
+    applied: list[Finished] = []
+    attempts = []
+    lines: dict[tuple[int, int], int] = {}
+    for outcome in outcomes:
+        handler, subject = ended.pop((outcome.run_id, outcome.attempt), (None, None))
+        if handler is None:
+            applied.append(Finished.LATE)
+            continue
+        told: str = outcome.state
+        if _take_effect(connection, outcome, handler, subject):
+            applied.append(Finished.RECORDED)
+            if subject is not None and outcome.state in FINISHED:
+                lines[handler, subject] = outcome.finished_at_ms
+        else:
+            applied.append(Finished.CONFLICT)
+            told = "conflict"
+        attempts.append(
+            (
+                outcome.run_id,
+                outcome.attempt,
+                outcome.started_at_ms,
+                outcome.finished_at_ms,
+                told,
+                outcome.error,
+                outcome.code_version,
+            )
+        )
+    _let_next_go(connection, lines)
+    insert(connection, _ATTEMPT, attempts)
+    return applied
+
+
+def _end(
+    connection: sqlite3.Connection, outcomes: list[Outcome]
+) -> dict[tuple[int, int], tuple[int, int | None]]:
+    """Change the runs that are still in these attempts: the handler and subject of each run and attempt."""
+    rows: dict[tuple[int, int], tuple[Any, ...]] = {}
+    for outcome in outcomes:
+        if outcome.state not in FOLLOWS["running"]:
+            raise ValueError(f"A running run cannot become {outcome.state!r}.")
+        if (outcome.state in WAITING) != (outcome.due_at_ms is not None):
+            raise ValueError("A run that is retried needs the time when; any other has none.")
+        key = outcome.run_id, outcome.attempt
+        rows.setdefault(key, (*key, outcome.state, outcome.due_at_ms, not outcome.spends_try))
+    ended: dict[tuple[int, int], tuple[int, int | None]] = {}
+    for places, values in chunks(list(rows.values()), 5):
+        for run_id, attempt, handler, subject in connection.execute(
+            f"WITH ended (run_id, attempt, state, due_at, postponed) AS (VALUES {places}) "  # noqa: S608 -- placeholders only
+            "UPDATE run SET state = ended.state, due_at = ended.due_at, owner = NULL, "
+            "postponed = run.postponed + ended.postponed FROM ended "
+            "WHERE run.run_id = ended.run_id AND run.attempt = ended.attempt AND run.state = 'running' "
+            "RETURNING run_id, attempt, handler_id, subject_id",
+            values,
+        ):
+            ended[run_id, attempt] = handler, subject
+    return ended
+
+
+def _take_effect(connection: sqlite3.Connection, outcome: Outcome, handler: int, subject: int | None) -> bool:
+    """Write what the attempt staged. False, and the run is due again, when what it read has changed since."""
+    if outcome.effects is None:
+        return True
+    if effects.still_true(connection, handler, outcome.effects):
+        effects.commit(connection, outcome, outcome.effects, handler, subject)
+        return True
+    connection.execute(
+        "UPDATE run SET state = 'retrying', due_at = ?, postponed = postponed + 1 WHERE run_id = ?",
+        (outcome.finished_at_ms, outcome.run_id),
+    )
+    return False
+
+
+def take_back(connection: sqlite3.Connection, requests: list[tuple[str, bool, str, int]]) -> list[int]:
+    """Let running runs wait again, due at once: this owner's own, or everybody's but this owner's.
+
+    A request is the owner, whether its own are meant, the outcome to note for the attempt, and the time.
+    An attempt that we broke off ourselves spends no try; one that ended with its process does.
+    """
+    counts = []
+    for owner, own, outcome, now_ms in requests:
+        condition = "owner = ?" if own else "owner <> ?"
+        rows = connection.execute(
+            "UPDATE run SET state = 'retrying', due_at = ?, owner = NULL, postponed = postponed + ? "  # noqa: S608 -- one of the two above
+            f"WHERE state = 'running' AND {condition} RETURNING run_id, attempt",
+            (now_ms, own, owner),
+        ).fetchall()
+        insert(
+            connection,
+            _ATTEMPT,
+            [(run_id, attempt, None, now_ms, outcome, None, None) for run_id, attempt in rows],
+        )
+        counts.append(len(rows))
+    return counts
+
+
+def _known(
+    connection: sqlite3.Connection, names: Collection[tuple[str, int, str]]
+) -> dict[tuple[str, int, str], int]:
+    """Those of the subjects that the log has, with their number."""
+    return {
+        (uuid, source, kind): subject
+        for places, values in chunks(list(names), 3)
+        for uuid, source, kind, subject in connection.execute(
+            f"WITH asked (uuid, source_id, kind) AS (VALUES {places}) "  # noqa: S608 -- placeholders only
+            "SELECT uuid, source_id, kind, subject_id FROM asked JOIN subject USING (uuid, source_id, kind) "
+            "WHERE number IS NOT NULL",
+            values,
+        )
+    }
+
+
+def _busy(connection: sqlite3.Connection, lines: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the lines that have an unfinished run. A line is a handler and a subject."""
+    return {
+        (handler, subject)
+        for places, values in chunks(list(lines), 2)
+        for handler, subject in connection.execute(
+            f"WITH line (handler_id, subject_id) AS (VALUES {places}) "  # noqa: S608 -- placeholders and a constant
+            "SELECT handler_id, subject_id FROM line WHERE EXISTS (SELECT 1 FROM run "
+            f"WHERE run.handler_id = line.handler_id AND run.subject_id = line.subject_id AND {_UNFINISHED})",
+            values,
+        )
+    }
+
+
+def _let_next_go(connection: sqlite3.Connection, lines: Mapping[tuple[int, int], int]) -> None:
+    """The oldest unfinished run of each line may be claimed at its time."""
+    for places, values in chunks([(*line, now_ms) for line, now_ms in lines.items()], 3):
+        connection.execute(
+            f"WITH line (handler_id, subject_id, now) AS (VALUES {places}) "  # noqa: S608 -- as above
+            "UPDATE run SET due_at = head.now FROM (SELECT line.now, ("
+            "SELECT run_id FROM run AS next WHERE next.handler_id = line.handler_id "
+            f"AND next.subject_id = line.subject_id AND {_UNFINISHED} ORDER BY next.seq, next.run_id LIMIT 1"
+            ") AS run_id FROM line) AS head "
+            "WHERE run.run_id = head.run_id AND run.state = 'pending' AND run.due_at IS NULL",
+            values,
+        )

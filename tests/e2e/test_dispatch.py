@@ -1,0 +1,348 @@
+"""From a stored event to a handler's run: real plugins, a real log, real time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver import logs
+from storage.records import Selection
+from tests.support.klen import UUID, distinct, exchange, post, request, webhook
+from tests.support.service import running, write_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from receiver.service import Service
+    from storage.records import EventDetail
+
+FAST = "[dispatch]\nretry = {tries = 3, base = 0.01, cap = 0.05}\ntimeout_seconds = 0.5\n"
+
+
+async def settled(
+    service: Service,
+    event_id: str,
+    done: Callable[[EventDetail], bool] | None = None,
+    *,
+    seconds: float = 10,
+) -> EventDetail:
+    """The event, once all its runs have come to an end."""
+    finished = ("done", "discarded", "dead", "skipped")
+    async with asyncio.timeout(seconds):
+        while True:
+            detail = await service.log.get(event_id)
+            assert detail is not None
+            if done(detail) if done else detail.runs and all(run.state in finished for run in detail.runs):
+                return detail
+            await asyncio.sleep(0.02)
+
+
+async def sent(service: Service, body: bytes) -> str:
+    answer = await post(service.port, body)
+    assert answer.status == 200
+    return str(answer.json["event_id"])
+
+
+def plugin(body: str, decorator: str = "@on(CalendarCreated)") -> str:
+    return (
+        "import asyncio, sys, time\n"
+        "from pathlib import Path\n"
+        "from receiver import AnyEvent, CalendarCreated, CalendarUpdated, Context, Discard, Retry, UnknownEvent, on\n"
+        "effects = Path(__file__).with_name('effects')\n"
+        "def note(*words):\n"
+        "    with effects.open('a') as file: print(*words, file=file)\n"
+        f"{decorator}\n{body}"
+    )
+
+
+def effects(folder: Path) -> list[str]:
+    path = folder / "plugins" / "effects"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+async def test_the_first_plugin_of_the_manual_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three lines in a file of the plugins folder are a handler."""
+    write_plugin(
+        tmp_path,
+        "from receiver import CalendarCreated, on\n"
+        "@on(CalendarCreated)\n"
+        "async def hello(event: CalendarCreated) -> None:\n"
+        "    print('booked:', event.calendar_event.title)\n",
+    )
+    async with running(tmp_path) as service:
+        detail = await settled(service, await sent(service, webhook()))
+
+    assert detail.record.runs == {"hello": "done"}
+    assert "booked: Client Meeting" in capsys.readouterr().out
+
+
+async def test_only_interested_handlers_get_a_run(tmp_path: Path) -> None:
+    """By class, by base class, and by `where`."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def created(event): pass\n"
+            "@on(CalendarUpdated)\nasync def updated(event): pass\n"
+            "@on(AnyEvent)\nasync def everything(event): pass\n"
+            "@on(UnknownEvent)\nasync def unknown(event): pass\n"
+            "@on(CalendarCreated, where=lambda event: event.calendar_event.title == 'Client Meeting')\n"
+            "async def chosen(event): pass\n"
+            "@on(CalendarCreated, where=lambda event: event.nothing.of.the.kind)\nasync def broken_where(event): pass\n"
+        ),
+    )
+    async with running(tmp_path) as service:
+        first = await settled(service, await sent(service, webhook()))
+        second = await settled(service, await sent(service, webhook(title="Another")))
+        odd = await settled(service, await sent(service, b'{"event_type": "calendar.created"}'))
+
+    assert {"created", "everything", "chosen", "broken_where"} == set(first.record.runs)
+    assert {"created", "everything", "broken_where"} == set(second.record.runs)
+    assert {"everything", "unknown"} == set(odd.record.runs)
+
+
+async def test_a_plain_function_runs_beside_the_service(tmp_path: Path) -> None:
+    """A blocking handler does not hold up the next answer."""
+    write_plugin(tmp_path, plugin("def slow(event):\n    time.sleep(0.4)\n    note('slow')\n"))
+    async with running(tmp_path) as service:
+        event_id = await sent(service, webhook())
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(0.25):
+            await sent(service, distinct("calendar.updated"))
+        await settled(service, event_id)
+
+    assert effects(tmp_path) == ["slow"]
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "raise ValueError('john.smith@example.com')",
+        "sys.exit(3)",
+        "raise KeyboardInterrupt",
+        "raise GeneratorExit",
+        "raise StopIteration",
+        "raise MemoryError",
+        "raise type('Mine', (BaseException,), {})",
+        "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})",
+        "raise asyncio.CancelledError",
+        "raise TimeoutError",
+        "(lambda f: f(f))(lambda f: f(f))",
+    ],
+)
+async def test_whatever_a_handler_raises_is_a_failed_attempt(
+    tmp_path: Path, kind: str, statement: str
+) -> None:
+    """It is tried again by policy and then dead; the service and the other handler go on."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            f"{kind} bad(event):\n    {statement}\n@on(CalendarCreated)\nasync def good(event): note('good')\n"
+        ),
+    )
+    async with running(tmp_path, FAST) as service:
+        detail = await settled(service, await sent(service, webhook()))
+
+    assert detail.record.runs == {"bad": "dead", "good": "done"}
+    assert effects(tmp_path) == ["good"]
+    [bad] = [run for run in detail.runs if run.handler == "bad"]
+    assert [attempt.outcome for attempt in bad.attempts] == ["retrying", "retrying", "dead"]
+    assert all(attempt.error for attempt in bad.attempts)
+
+
+async def test_retry_and_discard_are_verbs(tmp_path: Path) -> None:
+    """`Retry` comes again and spends no try; `Discard` never comes again."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def again(event, ctx: Context):\n"
+            "    if ctx.attempt < 6: raise Retry(after=0.01, reason='not yet')\n"
+            "    note(ctx.attempt, ctx.idempotency_key)\n"
+            "@on(CalendarCreated)\nasync def never(event): raise Discard('not ours')\n"
+        ),
+    )
+    async with running(tmp_path, FAST) as service:
+        event_id = await sent(service, webhook())
+        detail = await settled(service, event_id)
+
+    assert detail.record.runs == {"again": "done", "never": "discarded"}
+    assert [f"6 {event_id}:again"] == effects(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind", ["async def slow(event):\n    await asyncio.sleep(30)", "def slow(event):\n    time.sleep(2)"]
+)
+async def test_a_handler_over_its_time_is_a_failed_attempt(tmp_path: Path, kind: str) -> None:
+    """The timeout ends the attempt, for async and plain functions."""
+    write_plugin(tmp_path, plugin(f"{kind}\n", "@on(CalendarCreated, timeout=0.1)"))
+    async with running(tmp_path, FAST) as service:
+        detail = await settled(service, await sent(service, webhook()))
+
+    assert detail.record.runs["slow"] == "dead"
+    assert detail.runs[0].attempts[0].error == "TimeoutError: it took longer than 0.1 s."
+
+
+async def test_runs_of_one_calendar_event_keep_their_order(tmp_path: Path) -> None:
+    """Also when earlier ones fail first; other calendar events do not wait."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def ordered(event, ctx: Context):\n"
+            "    title = event.calendar_event.title\n"
+            "    if title == 'n0' and ctx.attempt < 3: raise ValueError\n"
+            "    note(title)\n",
+        ),
+    )
+    async with running(tmp_path, "[dispatch]\nretry = {tries = 5, base = 0.3, cap = 0.3}\n") as service:
+        for number in range(5):
+            await sent(service, webhook(title=f"n{number}"))
+        await sent(service, webhook(title="free", uuid="0b0bc1a1-58cc-4372-a567-0e02b2c3d479", id=7))
+        [*_, last] = [
+            record async for record in service.log.stream(Selection(calendar_event=UUID, after_seq=0))
+        ]
+        await settled(service, last.event_id)
+
+    noted = effects(tmp_path)
+    assert [f"n{number}" for number in range(5)] == [line for line in noted if line != "free"]
+    assert "free" in noted
+
+
+async def test_concurrency_is_limited_together_and_per_handler(tmp_path: Path) -> None:
+    """No more calls at once than `[dispatch] concurrency`, nor than the handler's own."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def wide(event): await work('wide')\n"
+            "@on(CalendarCreated, concurrency=2)\nasync def narrow(event): await work('narrow')\n"
+            "running = {'wide': 0, 'narrow': 0}\n"
+            "async def work(name):\n"
+            "    running[name] += 1\n"
+            "    note(name, running['wide'], running['narrow'])\n"
+            "    await asyncio.sleep(0.01)\n"
+            "    running[name] -= 1\n"
+        ),
+    )
+    async with running(tmp_path, "[dispatch]\nconcurrency = 6\n") as service:
+        ids = [await sent(service, distinct()) for _ in range(40)]
+        for event_id in ids:
+            await settled(service, event_id)
+
+    seen = [tuple(map(int, re.findall(r"\d+", line))) for line in effects(tmp_path)]
+    assert len(seen) == 80
+    assert max(narrow for _, narrow in seen) == 2
+    assert max(wide + narrow for wide, narrow in seen) == 6
+
+
+async def test_paused_and_disabled_handlers(tmp_path: Path) -> None:
+    """A paused handler's runs wait; a disabled one gets none."""
+    write_plugin(
+        tmp_path,
+        plugin("async def paused(event): pass\n@on(CalendarCreated)\nasync def off(event): pass\n"),
+    )
+    tables = "[handlers.paused]\npaused = true\n[handlers.off]\nenabled = false\n"
+    async with running(tmp_path, tables) as service:
+        event_id = await sent(service, webhook())
+        await settled(service, event_id, lambda detail: bool(detail.runs))
+        await asyncio.sleep(0.2)
+        detail = await service.log.get(event_id)
+
+    assert detail is not None
+    assert detail.record.runs == {"paused": "pending"}
+
+
+async def test_settings_reach_the_handler(tmp_path: Path) -> None:
+    """`[handlers.<name>]` fills the Settings class of the second parameter."""
+    write_plugin(
+        tmp_path,
+        "from receiver import CalendarCreated, Context, Settings, on\n"
+        "from pathlib import Path\n"
+        "class Greeting(Settings):\n    word: str\n"
+        "@on(CalendarCreated)\n"
+        "async def greet(event: CalendarCreated, ctx: Context[Greeting]) -> None:\n"
+        "    Path(__file__).with_name('effects').write_text(ctx.settings.word)\n",
+    )
+    async with running(tmp_path, '[handlers.greet]\nword = "Grüezi"\n') as service:
+        await settled(service, await sent(service, webhook()))
+
+    assert effects(tmp_path) == ["Grüezi"]
+
+
+async def test_a_broken_plugin_is_named_and_intake_goes_on(tmp_path: Path) -> None:
+    """`/readyz` stays 200 and says degraded; the other plugins run."""
+    write_plugin(tmp_path, "import nothing_like_this\n", "broken")
+    write_plugin(tmp_path, plugin("async def fine(event): pass\n"), "fine")
+    async with running(tmp_path) as service:
+        detail = await settled(service, await sent(service, webhook()))
+        ready = await exchange(service.port, request(method="GET", path="/readyz"))
+
+    assert detail.record.runs == {"fine": "done"}
+    assert (ready.status, ready.json["status"]) == (200, "degraded")
+    assert ready.json["broken_plugins"][0]["file"] == "broken.py"
+
+
+async def test_an_unwanted_type_logs_its_handler_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lines can be pasted; the second event of the type says nothing."""
+    logs.configure("info", "console")
+    async with running(tmp_path) as service:
+        for _ in range(3):
+            await sent(service, distinct("calendar.reminder"))
+        async with asyncio.timeout(5):
+            while (await service.log.status()).unrouted:
+                await asyncio.sleep(0.02)
+
+    told = capsys.readouterr().err
+    assert told.count("@on(CalendarReminder)") == 1
+
+
+async def test_stopping_gives_handlers_their_grace_and_then_their_runs_back(tmp_path: Path) -> None:
+    """A short run ends; a long one waits in the log for the next start, no try spent."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def short(event): await asyncio.sleep(0.3); note('short')\n"
+            "@on(CalendarCreated)\nasync def long(event): await asyncio.sleep(30)\n"
+            "@on(CalendarCreated)\nasync def deaf(event):\n"
+            "    while True:\n"
+            "        try: await asyncio.sleep(30)\n"
+            "        except asyncio.CancelledError: pass\n"
+        ),
+    )
+    grace = "[dispatch]\nshutdown_grace_seconds = 0.6\ntimeout_seconds = 60\n"
+    async with running(tmp_path, grace) as service:
+        event_id = await sent(service, webhook())
+        await settled(service, event_id, lambda detail: {run.state for run in detail.runs} == {"running"})
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("deaf"):
+            task.get_coro().close()  # nothing else ends this one
+
+    assert effects(tmp_path) == ["short"]
+    async with running(
+        tmp_path, "[handlers.long]\npaused = true\n[handlers.deaf]\npaused = true\n"
+    ) as service:
+        detail = await service.log.get(event_id)
+    assert detail is not None
+    assert detail.record.runs == {"short": "done", "long": "retrying", "deaf": "retrying"}
+    assert {"stopped"} == {a.outcome for run in detail.runs if run.handler != "short" for a in run.attempts}
+
+
+async def test_what_a_crash_left_running_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
+    """The attempt that died counts, and the next one is the second."""
+    write_plugin(tmp_path, plugin("async def twice(event, ctx: Context): note(ctx.attempt)\n"))
+    async with running(tmp_path, "[handlers.twice]\npaused = true\n") as service:
+        event_id = await sent(service, webhook())
+        await settled(service, event_id, lambda detail: bool(detail.runs))
+        claimed = await service.log.claim("another process", {"twice": 1}, now_ms=2**42)
+        assert len(claimed) == 1
+    async with running(tmp_path) as service:
+        detail = await settled(service, event_id)
+
+    assert effects(tmp_path) == ["2"]
+    assert [(a.attempt, a.outcome) for a in detail.runs[0].attempts] == [(1, "lost"), (2, "done")]

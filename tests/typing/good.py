@@ -1,0 +1,85 @@
+"""Plugin code that both type checkers accept. It is checked, never run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_type
+
+from pydantic import SecretStr  # noqa: TC002 -- pydantic reads the annotation
+
+from receiver import (
+    AnyEvent,
+    CalendarCancelled,
+    CalendarCreated,
+    CalendarUpdated,
+    CallEnded,
+    Context,
+    Discard,
+    Retry,
+    RetryPolicy,
+    Settings,
+    UnknownEvent,
+    on,
+)
+
+
+@on(CalendarCreated)
+async def hello(event: CalendarCreated) -> None:
+    print("booked:", event.calendar_event.title)
+
+
+@on(CalendarCreated)
+def in_a_thread(event: CalendarCreated) -> None:
+    print(event.event_id)
+
+
+@on(CalendarCreated)
+async def with_a_bare_context(event: CalendarCreated, ctx: Context) -> None:
+    ctx.log.info("booked", attempt=ctx.attempt, key=ctx.idempotency_key)
+    assert_type(ctx.settings, Settings)
+    assert_type(event, CalendarCreated)
+
+
+class Chat(Settings):
+    url: str
+    token: SecretStr | None = None
+
+
+@on(CalendarCreated, name="chat", retry=RetryPolicy(tries=3), timeout=10, ordered=False, concurrency=2)
+async def with_settings(event: CalendarCreated, ctx: Context[Chat]) -> None:
+    assert_type(ctx.settings, Chat)
+    assert_type(ctx.settings.url, str)
+    if event.calendar_event.customer.email is None:
+        raise Discard("nobody to tell")
+    raise Retry(after=timedelta(minutes=5))
+
+
+@on(CalendarCreated, CalendarUpdated)
+async def two(event: CalendarCreated | CalendarUpdated) -> None:
+    print(event.calendar_event.start_time)
+
+
+@on(CalendarCreated, CalendarUpdated, CallEnded, where=lambda event: event.source == "klen")
+async def three(event: CalendarCreated | CalendarUpdated | CallEnded, ctx: Context[Chat]) -> None:
+    print(event.timestamp, ctx.settings.url)
+
+
+@on(CalendarCreated, CalendarUpdated, CalendarCancelled, CallEnded, UnknownEvent)
+async def five(event: AnyEvent) -> None:
+    print(event.event_type)
+
+
+@on(AnyEvent)
+async def everything(event: AnyEvent) -> None:
+    print(event.raw)
+
+
+@on(CalendarCreated, where=lambda event: event.calendar_event.kind == "meeting")
+async def of_a_base_class(event: AnyEvent) -> None:
+    print(event.event_type)
+
+
+async def called_as_it_is(event: CalendarCreated, ctx: Context[Chat]) -> None:
+    assert_type(await hello(event), None)
+    assert_type(in_a_thread(event), None)
+    await with_settings(event, ctx)
