@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from receiver.outbound import Outbound
     from receiver.plugins import Handler
     from storage.log import EventReader
-    from storage.records import Claimed, Effects
+    from storage.work import Claimed, Effects
 
 LONGEST_ERROR: Final = 4_000
 """Characters of an attempt's error that are kept: its head, and the end of the traceback."""

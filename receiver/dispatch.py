@@ -20,7 +20,7 @@ from receiver.attempt import Attempt, Ending, Tools
 from receiver.sweep import SECONDS as SWEEP_SECONDS
 from receiver.sweep import Sweep
 from storage.errors import LogBroken, LogUnavailable
-from storage.records import Finished, Outcome
+from storage.work import Finished, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.plugins import Handler
     from storage.log import EventLog
-    from storage.records import Claimed
+    from storage.work import Claimed
 
 RELEASE_SECONDS: Final = 2.0
 """What giving runs back may take when the service stops and the log cannot be written."""

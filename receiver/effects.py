@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from storage.records import Effects, NewMessage
+from storage.work import Effects, NewMessage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from storage.records import StoredValue
+    from storage.work import StoredValue
 
 LONGEST_KEY: Final = 200
 LARGEST_VALUE: Final = 1_048_576

@@ -18,7 +18,7 @@ from receiver.outbound import FailedAnswer, OutboundError
 from receiver.sweep import SECONDS as SWEEP_SECONDS
 from receiver.sweep import Sweep
 from storage.errors import LogBroken, LogUnavailable
-from storage.records import MessageOutcome
+from storage.work import MessageOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from receiver.outbound import Outbound
     from receiver.retry import RetryPolicy
     from storage.log import EventLog
-    from storage.records import ClaimedMessage
+    from storage.work import ClaimedMessage
 
 CONCURRENCY: Final = 16
 """Messages under way at once."""

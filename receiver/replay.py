@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver.route import routing_to, takers_of
 from receiver.sweep import Sweep
 from storage.errors import StorageError
-from storage.records import NewReplay, ReplayBatch, ReplayItem, Selection, Unrouted
+from storage.records import Selection
+from storage.work import NewReplay, ReplayBatch, ReplayItem, Unrouted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

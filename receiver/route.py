@@ -15,7 +15,7 @@ from receiver.clock import to_datetime
 from receiver.events import parse_event
 from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
-from storage.records import NewRun, Routing, Subject
+from storage.work import NewRun, Routing, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.plugins import Handler
     from storage.log import EventLog
-    from storage.records import Unrouted
+    from storage.work import Unrouted
 
 BATCH: Final = 256
 """Events per transaction."""

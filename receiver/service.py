@@ -9,36 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiohttp import web
 
 from receiver import logs
-from receiver.attempt import Tools
 from receiver.clock import SystemClock
 from receiver.config import Address
-from receiver.dispatch import Dispatcher
 from receiver.errors import ReceiverError
-from receiver.isolation.pool import Isolated
 from receiver.listener import Listener
 from receiver.ops import LARGEST_BODY, Ops
-from receiver.outbound import Outbound
-from receiver.outbox import Sender
 from receiver.plugins import load_handlers
 from receiver.reload import ReloadError, changed_keys, prepare, restart_keys
-from receiver.replay import Replayer
-from receiver.retry import RetryPolicy
-from receiver.route import Router
 from receiver.signing import Verifier
 from receiver.threads import ThreadCall
-from receiver.watchdog import Watchdog
 from receiver.web import Intake, Source, routes
+from receiver.workers import Workers
 from storage import open_log
-from storage.errors import LogBroken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -48,6 +38,7 @@ if TYPE_CHECKING:
     from receiver.listener import Handler, Routes
     from receiver.plugins import Loaded
     from receiver.reload import Fresh
+    from receiver.replay import Replayer
     from storage.log import EventLog
 
 DRAIN_SECONDS: Final = 10.0
@@ -62,30 +53,22 @@ class ListenError(ReceiverError):
 class Service:
     """A running klenhook: `async with Service(config) as service`, or `await Service(config).run()`."""
 
-    def __init__(
-        self, config: Config, *, clock: Clock | None = None, paused: bool = False, replays_only: bool = False
-    ) -> None:
-        """`paused` leaves every run waiting; intake goes on.
-
-        `replays_only` is no service for others: it listens nowhere, and everything but replays waits.
-        """
+    def __init__(self, config: Config, *, clock: Clock | None = None, replays_only: bool = False) -> None:
+        """`replays_only` is no service for others: it listens nowhere, and everything but replays waits."""
         self.config = config
         """What is in effect, but for keys that need a restart."""
         self._started_with = config
         self._clock = clock or SystemClock()
-        self._paused = paused
         self._replays_only = replays_only
         self._stack = AsyncExitStack()
         self._logger = logs.get("service")
-        self._tasks: list[asyncio.Task[None]] = []
+        self._beside: list[asyncio.Future[None]] = []
         self._reloading = asyncio.Lock()
         self._refused: ReloadError | None = None
         """Why the last reload was refused."""
         self._retired: Loaded | None = None
         """What was replaced last: its functions may still run."""
         self._routes: dict[str, Mapping[str, Handler]] = {}
-        self._names: dict[str, list[str]] = {}
-        """The handlers of each plugin's file."""
         self.log: EventLog
         self.loaded: Loaded
         self.host = ""
@@ -120,7 +103,9 @@ class Service:
             )
         self.log = await open_log(config.storage_url)
         self._stack.push_async_callback(self.log.aclose)
-        await self._start_handlers()
+        self._workers = await self._stack.enter_async_context(
+            Workers(config, self.log, self.loaded.handlers, self._clock, replays_only=self._replays_only)
+        )
         if self._replays_only:
             return
         self._intake = Intake(
@@ -129,7 +114,7 @@ class Service:
             max_body_bytes=config.server.max_body_bytes,
             body_timeout_seconds=config.server.body_timeout_seconds,
             store_timeout_seconds=config.server.store_timeout_seconds,
-            on_event=self._router.wake,
+            on_event=self._workers.router.wake,
             readiness=self._readiness,
         )
         await self._listen()
@@ -142,65 +127,10 @@ class Service:
             log=config.storage_url,
         )
 
-    async def _start_handlers(self) -> None:
-        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-        http = await self._stack.enter_async_context(Outbound(self.config.outbound.allow, clock=self._clock))
-        self._isolated = Isolated(
-            allow=self.config.outbound.allow,
-            log_level=self.config.logging.level,
-            log_format=self.config.logging.format,
-        )
-        self._stack.push_async_callback(self._isolated.aclose)
-        watchdog = Watchdog(asyncio.get_running_loop(), self._names, logs.get("watchdog"))
-        self._watch_names()
-        watchdog.start()
-        self._stack.callback(watchdog.stop)
-        self._sender = Sender(self.log, http, self._clock, owner=owner, policy_of=self._policy_of)
-        self._dispatcher = Dispatcher(
-            self.log,
-            () if self._paused else self.loaded.handlers,
-            self._clock,
-            Tools(log=self.log, http=http, isolated=self._isolated),
-            owner=owner,
-            concurrency=self.config.dispatch.concurrency,
-            replays_only=self._replays_only,
-            on_messages=self._sender.wake,
-        )
-        self._router = Router(self.log, self.loaded.handlers, self._clock, on_runs=self._dispatcher.wake)
-        self.replayer = Replayer(self.log, self.loaded.handlers, self._clock, on_runs=self._dispatcher.wake)
-        self._tasks = [
-            asyncio.create_task(self._dispatcher.run(), name="dispatcher"),
-            asyncio.create_task(self.replayer.run(), name="replayer"),
-        ]
-        if not self._replays_only:
-            self._tasks += [
-                asyncio.create_task(self._router.run(), name="router"),
-                asyncio.create_task(self._sender.run(), name="sender"),
-            ]
-        self._stack.push_async_callback(self._stop_handlers)
-
-    def _watch_names(self) -> None:
-        """Tell the watchdog whose code is whose."""
-        self._names.clear()
-        for handler in self.loaded.handlers:
-            self._names.setdefault(str(handler.file), []).append(handler.name)
-
-    def _policy_of(self, name: str) -> RetryPolicy:
-        """The retry policy of a handler's messages: its own, or the default for one that is gone."""
-        for handler in self.loaded.handlers:
-            if handler.name == name:
-                return handler.retry
-        return RetryPolicy(**self.config.dispatch.retry.model_dump())
-
-    async def _stop_handlers(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError, LogBroken):
-                await task
-        await self._sender.stop()
-        with suppress(LogBroken):
-            await self._dispatcher.stop(self.config.dispatch.shutdown_grace_seconds)
+    @property
+    def replayer(self) -> Replayer:
+        """Gives recorded events to handlers once more."""
+        return self._workers.replayer
 
     async def _listen(self) -> None:
         config = self.config
@@ -252,7 +182,7 @@ class Service:
         self._intake.hurry()
         await runner.cleanup()
         self._logger.info(
-            "stopped", **self._intake.counts, **{f"runs_{k}": v for k, v in self._dispatcher.counts.items()}
+            "stopped", **self._intake.counts, **{f"runs_{k}": v for k, v in self._workers.counts.items()}
         )
 
     def _routes_of(self, config: Config) -> Routes:
@@ -286,13 +216,7 @@ class Service:
         self._intake.store_timeout_seconds = config.server.store_timeout_seconds
         self._routes.clear()
         self._routes.update(new_routes)
-        self._router.replace(self.loaded.handlers)
-        self._isolated.renew()
-        self._watch_names()
-        self.replayer.replace(self.loaded.handlers)
-        self._dispatcher.replace(
-            () if self._paused else self.loaded.handlers, concurrency=config.dispatch.concurrency
-        )
+        self._workers.replace(config, self.loaded.handlers)
         for key in restart_keys(self._started_with, config):
             self._logger.warning("this key changes with a restart only", key=key)
         self._logger.info(
@@ -342,9 +266,8 @@ class Service:
                 self._run_beside(beside(self))
             stopping = asyncio.create_task(stop.wait())
             broken = asyncio.create_task(self.log.stopped())
-            done, _ = await asyncio.wait(
-                {stopping, broken, *self._tasks}, return_when=asyncio.FIRST_COMPLETED
-            )
+            watched: set[asyncio.Future[Any]] = {stopping, broken, *self._workers.tasks, *self._beside}
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             self._logger.info("stopping")
             stopping.cancel()
             broken.cancel()
@@ -357,7 +280,9 @@ class Service:
 
     def _run_beside(self, work: Awaitable[None]) -> None:
         """As one more task whose failure stops the service."""
-        self._tasks.append(asyncio.ensure_future(work))
+        task = asyncio.ensure_future(work)
+        self._beside.append(task)
+        self._stack.callback(task.cancel)
 
     async def _reload_on(self, hangup: asyncio.Event) -> None:
         while True:

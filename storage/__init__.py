@@ -37,7 +37,7 @@ async def open_reader(url: str) -> EventReader:
     Raises:
         LogUnusable: there is no log, or it is not one this version can read.
     """
-    from storage.sqlite.log import SqliteReader  # noqa: PLC0415 -- as above
+    from storage.sqlite.reader import SqliteReader  # noqa: PLC0415 -- as above
 
     return await SqliteReader.open(sqlite_path(url))
 

@@ -23,7 +23,7 @@ from receiver.isolation.reply import Reply
 from receiver.plugins import Context
 from receiver.retry import Discard, Retry
 from receiver.threads import ThreadCall
-from storage.records import StoredValue
+from storage.work import StoredValue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from receiver.isolation.messages import Message
     from receiver.plugins import Handler
-    from storage.records import Claimed
+    from storage.work import Claimed
 
 MEMORY_BYTES: Final = 512 * 2**20
 """Of address space. klenhook and its libraries take some 90 MiB of it."""

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from receiver.isolation.messages import ProtocolError
 from receiver.retry import LONGEST_WAIT
-from storage.records import Effects  # noqa: TC001 -- pydantic evaluates the annotations
+from storage.work import Effects  # noqa: TC001 -- pydantic evaluates the annotations
 
 Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT)]
 

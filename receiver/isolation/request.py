@@ -16,7 +16,7 @@ from receiver.plugins.search import PACKAGES
 if TYPE_CHECKING:
     from receiver.isolation.messages import Message
     from receiver.plugins import Handler
-    from storage.records import Claimed
+    from storage.work import Claimed
 
 
 def code_of(handler: Handler) -> str:

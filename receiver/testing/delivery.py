@@ -28,7 +28,7 @@ from receiver.plugins.handler import handler_from
 from receiver.plugins.settings import SettingsError, fill
 from receiver.retry import Discard, Retry
 from receiver.threads import ThreadCall
-from storage.records import StoredValue
+from storage.work import StoredValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from storage.records import ClaimedMessage
 from storage.sqlite.append import insert
+from storage.work import ClaimedMessage
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection
 
-    from storage.records import Effects, MessageOutcome, Outcome
+    from storage.work import Effects, MessageOutcome, Outcome
 
 _COLUMNS: Final = (
     "run_id, ordinal, handler_id, subject_id, url, origin, headers, body, idempotency_key, "

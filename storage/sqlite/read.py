@@ -22,10 +22,9 @@ from storage.records import (
     QuarantineRecord,
     Refused,
     RunRecord,
-    StoredValue,
-    Unrouted,
 )
 from storage.sqlite import select
+from storage.work import StoredValue, Unrouted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,16 +10,17 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from storage.records import ReplayItem, ReplayRecord, Selection
+from storage.records import ReplayRecord, Selection
 from storage.sqlite import select
 from storage.sqlite.append import insert
 from storage.sqlite.read import UNROUTED, unrouted_from
+from storage.work import ReplayItem
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from storage.records import NewReplay, ReplayBatch
     from storage.sqlite.runs import Runs
+    from storage.work import NewReplay, ReplayBatch
 
 _RUN: Final = (
     "INSERT INTO run (seq, handler_id, subject_id, state, due_at, replay_id) VALUES ",

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.records import Claimed, Finished
 from storage.sqlite import effects
 from storage.sqlite.append import chunks, insert
 from storage.states import FINISHED, FOLLOWS, WAITING
+from storage.work import Claimed, Finished
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Mapping, Sequence
 
-    from storage.records import Outcome, Routing, Subject
     from storage.sqlite.names import Names
+    from storage.work import Outcome, Routing, Subject
 
 _UNFINISHED: Final = "state IN ('pending', 'running', 'retrying')"
 _ROUTING: Final = ("INSERT INTO routing (seq, subject_id, verdict) VALUES ", 3, "")

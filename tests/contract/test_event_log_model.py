@@ -27,8 +27,9 @@ from hypothesis.stateful import (
 )
 
 import storage
-from storage.records import Appended, Claimed, NewRun, Selection
+from storage.records import Appended, Selection
 from storage.states import UNFINISHED, WAITING
+from storage.work import Claimed, NewRun
 from tests.support.logs import BACKENDS, START, UUIDS, new_event, outcome, routing
 
 if TYPE_CHECKING:

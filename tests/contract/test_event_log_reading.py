@@ -10,7 +10,8 @@ import pytest
 
 import storage
 from storage.errors import LogUnusable, QueryError
-from storage.records import NewRun, Selection
+from storage.records import Selection
+from storage.work import NewRun
 from tests.support.logs import DAY, START, UUIDS, claim, new_event, new_refused, outcome, route_all
 
 if TYPE_CHECKING:

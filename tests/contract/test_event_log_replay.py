@@ -6,14 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 import storage
-from storage.records import NewReplay, NewRun, ReplayBatch, Selection
+from storage.records import Selection
+from storage.work import NewReplay, NewRun, ReplayBatch
 from tests.support.logs import START, UUIDS, claim, new_event, outcome, route_all, routing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from storage.log import EventLog
-    from storage.records import ReplayItem
+    from storage.work import ReplayItem
 
 
 async def handled(log: EventLog, *uuids: str, code_version: str = "aa11") -> None:

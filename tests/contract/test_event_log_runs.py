@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.records import Finished, NewRun, Routing, Selection, Subject
+from storage.records import Selection
 from storage.states import ALL, FINISHED, FOLLOWS
+from storage.work import Finished, NewRun, Routing, Subject
 from tests.support.logs import START, UUIDS, claim, new_event, outcome, route_all, routing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from storage.log import EventLog
-    from storage.records import RunRecord, Unrouted
+    from storage.records import RunRecord
     from storage.states import RunState
+    from storage.work import Unrouted
 
     Opener = Callable[[], Awaitable[EventLog]]
 

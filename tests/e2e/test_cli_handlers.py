@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.events import EVENT_TYPES
-from storage.records import NewRun
+from storage.work import NewRun
 from tests.support.commands import change, fill
 from tests.support.logs import route_all
 

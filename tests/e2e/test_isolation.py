@@ -24,7 +24,7 @@ from receiver.isolation.reply import Reply
 from receiver.isolation.request import call_message
 from receiver.plugins.installed import GROUP
 from receiver.plugins.search import Search
-from storage.records import Claimed, Effects, NewMessage
+from storage.work import Claimed, Effects, NewMessage
 from tests.support.klen import webhook
 
 if TYPE_CHECKING:

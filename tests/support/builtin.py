@@ -17,7 +17,7 @@ from receiver.events import parse_event
 from receiver.outbound import Outbound
 from receiver.plugins import Context, Handler, load_handlers, survey_handlers
 from receiver.threads import ThreadCall
-from storage.records import StoredValue
+from storage.work import StoredValue
 from tests.support.service import write_config
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from receiver.cli import main
 from receiver.intake import Delivery, read_event
 from storage import open_log
-from storage.records import NewRun
+from storage.work import NewRun
 from tests.support.klen import webhook
 from tests.support.logs import START, claim, new_refused, outcome, route_all
 

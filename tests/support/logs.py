@@ -7,15 +7,16 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from storage.records import NewEvent, NewRun, Outcome, Refused, Routing, Subject
+from storage.records import NewEvent, Refused
+from storage.work import NewRun, Outcome, Routing, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from storage.log import EventLog
-    from storage.records import Claimed, Unrouted
     from storage.states import RunState
+    from storage.work import Claimed, Unrouted
 
 BACKENDS: Final[dict[str, Callable[[Path], str]]] = {"sqlite": lambda folder: f"sqlite:///{folder}/log.db"}
 """By name: the address of a log that lives in this folder."""

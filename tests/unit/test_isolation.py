@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from receiver.isolation.messages import Decoder, ProtocolError, encode
 from receiver.isolation.process import ending_in_words, environment
 from receiver.isolation.reply import Reply, dump, read
-from storage.records import Effects, NewMessage
+from storage.work import Effects, NewMessage
 
 MESSAGES = st.lists(
     st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=20)), max_size=5

@@ -27,7 +27,7 @@ from receiver.events import AnyCalendarEvent, parse_event
 from receiver.outbound import Outbound
 from receiver.plugins import Handler, Loaded, hint, load_handlers, survey_handlers
 from receiver.plugins.loader import BUNDLED
-from storage.records import StoredValue
+from storage.work import StoredValue
 
 HELLO = """
 from receiver import CalendarCreated, on

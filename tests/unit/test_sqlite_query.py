@@ -13,10 +13,10 @@ import pytest
 
 from storage import open_log
 from storage.errors import QueryError
-from storage.records import NewRun
 from storage.sqlite import query
 from storage.sqlite.connection import connect_reader
 from storage.sqlite.views import VIEWS
+from storage.work import NewRun
 from tests.support.logs import DAY, START, UUIDS, claim, new_event, new_refused, outcome, route_all
 
 if TYPE_CHECKING:

@@ -21,10 +21,11 @@ import pytest
 
 from storage import open_log, open_reader
 from storage.errors import LogBroken, LogUnavailable
-from storage.records import NewRun, Selection
+from storage.records import Selection
 from storage.sqlite import writer
 from storage.sqlite.faults import Fault, classify, name_of
 from storage.sqlite.log import SqliteLog
+from storage.work import NewRun
 from tests.support.logs import claim, new_event, new_refused, outcome, route_all
 
 if TYPE_CHECKING:

@@ -1,0 +1,130 @@
+"""All that works on recorded events: routing, dispatch, replays, the outbox, and what handlers may use.
+
+They are built, started, changed over and stopped together. The rule easiest to break: when the service
+stops, the loops end first, then messages and handlers under way get their time, and only then is what is
+left given back to the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Self
+
+from receiver import logs
+from receiver.attempt import Tools
+from receiver.dispatch import Dispatcher
+from receiver.isolation.pool import Isolated
+from receiver.outbound import Outbound
+from receiver.outbox import Sender
+from receiver.replay import Replayer
+from receiver.retry import RetryPolicy
+from receiver.route import Router
+from receiver.watchdog import Watchdog
+from storage.errors import LogBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from receiver.clock import Clock
+    from receiver.config import Config
+    from receiver.plugins import Handler
+    from storage.log import EventLog
+
+
+class Workers:
+    """The working half of the service; the other half takes events in."""
+
+    def __init__(
+        self,
+        config: Config,
+        log: EventLog,
+        handlers: Sequence[Handler],
+        clock: Clock,
+        *,
+        replays_only: bool = False,
+    ) -> None:
+        """`replays_only`: replays get their runs and have them made, and nothing else is touched."""
+        self._config = config
+        self._log = log
+        self._handlers = handlers
+        self._clock = clock
+        self._replays_only = replays_only
+        self._stack = AsyncExitStack()
+        self._names: dict[str, list[str]] = {}
+        """The handlers of each plugin's file, for the watchdog."""
+        self.tasks: list[asyncio.Task[None]] = []
+        """They end only when something is wrong."""
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        config, log, handlers, clock = self._config, self._log, self._handlers, self._clock
+        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        http = await self._stack.enter_async_context(Outbound(config.outbound.allow, clock=clock))
+        self._isolated = Isolated(
+            allow=config.outbound.allow, log_level=config.logging.level, log_format=config.logging.format
+        )
+        self._stack.push_async_callback(self._isolated.aclose)
+        watchdog = Watchdog(asyncio.get_running_loop(), self._names, logs.get("watchdog"))
+        watchdog.start()
+        self._stack.callback(watchdog.stop)
+        self._sender = Sender(log, http, clock, owner=owner, policy_of=self._policy_of)
+        self._dispatcher = Dispatcher(
+            log,
+            handlers,
+            clock,
+            Tools(log=log, http=http, isolated=self._isolated),
+            owner=owner,
+            concurrency=config.dispatch.concurrency,
+            replays_only=self._replays_only,
+            on_messages=self._sender.wake,
+        )
+        self.router = Router(log, handlers, clock, on_runs=self._dispatcher.wake)
+        self.replayer = Replayer(log, handlers, clock, on_runs=self._dispatcher.wake)
+        loops = [self._dispatcher.run(), self.replayer.run()]
+        if not self._replays_only:
+            loops += [self.router.run(), self._sender.run()]
+        self.tasks = [asyncio.create_task(loop) for loop in loops]
+        self._watch_names()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Stop."""
+        for task in self.tasks:
+            task.cancel()
+        for task in self.tasks:
+            with suppress(asyncio.CancelledError, LogBroken):
+                await task
+        await self._sender.stop()
+        with suppress(LogBroken):
+            await self._dispatcher.stop(self._config.dispatch.shutdown_grace_seconds)
+        await self._stack.aclose()
+
+    def replace(self, config: Config, handlers: Sequence[Handler]) -> None:
+        """Go on with these from the next event and the next run on."""
+        self._config, self._handlers = config, handlers
+        self._isolated.renew()
+        self.router.replace(handlers)
+        self.replayer.replace(handlers)
+        self._dispatcher.replace(handlers, concurrency=config.dispatch.concurrency)
+        self._watch_names()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How attempts have ended since the start."""
+        return self._dispatcher.counts
+
+    def _watch_names(self) -> None:
+        """Tell the watchdog whose code is whose."""
+        self._names.clear()
+        for handler in self._handlers:
+            self._names.setdefault(str(handler.file), []).append(handler.name)
+
+    def _policy_of(self, name: str) -> RetryPolicy:
+        """The retry policy of a handler's messages: its own, or the default for one that is gone."""
+        for handler in self._handlers:
+            if handler.name == name:
+                return handler.retry
+        return RetryPolicy(**self._config.dispatch.retry.model_dump())

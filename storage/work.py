@@ -1,0 +1,201 @@
+"""What is to be done with events, as plain frozen records: routings, runs, effects, messages, replays.
+
+These pass between the service and the log; what people are shown is in `records.py`. The rule easiest to
+break: a record says what was decided, never how the database keeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from storage.records import Origin, Selection
+    from storage.states import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Unrouted:
+    """An event that waits for its runs, with what choosing its handlers needs."""
+
+    seq: int
+    source: str
+    event_type: str | None
+    calendar_event_uuid: str | None
+    calendar_event_id: int | None
+    call_id: str | None
+    body: bytes
+    event_id: str
+    received_at_ms: int
+    origin: Origin
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an event is about. Runs of one handler and one subject keep the order of the log."""
+
+    kind: Literal["calendar_event", "call"]
+    uuid: str | None
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """One event for one handler."""
+
+    handler: str
+    ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The decision for one event: what it is about and who gets it."""
+
+    seq: int
+    source: str
+    subject: Subject | None
+    runs: tuple[NewRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that is ours to execute; its attempt is counted already."""
+
+    run_id: int
+    handler: str
+    attempt: int
+    """Counts from 1, every call."""
+    tries: int
+    """The attempts that count against the policy, this one included; a handler may ask for one that does not.
+    """
+    seq: int
+    event_id: str
+    source: str
+    origin: Origin
+    event_type: str | None
+    received_at_ms: int
+    delivery_id: str | None
+    body: bytes
+    replay_id: int | None = None
+    """The replay that asked for this run, if one did."""
+
+
+class Finished(IntEnum):
+    """What became of the report that an attempt has ended. False when the report came too late."""
+
+    LATE = 0
+    """The run is not in that attempt any more; nothing was changed."""
+    RECORDED = 1
+    CONFLICT = 2
+    """A key that the attempt read has changed since: the run waits for another attempt, due at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """What a handler's store holds under a key: JSON, and the run that wrote it. Both None for nothing."""
+
+    value: str | None
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """One POST to another service, to be sent after its run is done."""
+
+    url: str
+    origin: str
+    """Scheme, host and port: messages to one place share its fate."""
+    headers: str
+    """A JSON object."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What an attempt wants to have happened, committed together with its run's `done`."""
+
+    reads: tuple[tuple[str, int | None], ...] = ()
+    """Keys that were read, with the version found; if one has changed since, nothing is committed."""
+    writes: tuple[tuple[str, str | None], ...] = ()
+    """New values as JSON; None deletes."""
+    messages: tuple[NewMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended, and the state its run goes to."""
+
+    run_id: int
+    attempt: int
+    state: RunState
+    started_at_ms: int
+    finished_at_ms: int
+    due_at_ms: int | None = None
+    """When to try again; only with state `retrying`."""
+    spends_try: bool = True
+    error: str | None = None
+    code_version: str | None = None
+    """Which code the handler was: the beginning of a hash of its file."""
+    effects: Effects | None = None
+    """Only with state `done`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """A message that is ours to send; its attempt is counted already."""
+
+    message_id: int
+    handler: str
+    attempt: int
+    url: str
+    origin: str
+    headers: str
+    body: bytes
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageOutcome:
+    """How sending a message ended."""
+
+    message_id: int
+    attempt: int
+    state: Literal["done", "retrying", "dead"]
+    finished_at_ms: int
+    due_at_ms: int | None = None
+    status: int | None = None
+    """The status of the answer, if there was one."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReplay:
+    """Selected events for handlers once more."""
+
+    selection: Selection
+    target: str | None
+    """The handler that gets them; None leaves it to the selection, or to who wants them."""
+    total: int
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayItem:
+    """An event to replay, and to whom if that is settled already."""
+
+    event: Unrouted
+    handlers: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayBatch:
+    """The next part of a replay: runs to make, and the cursor before and after."""
+
+    replay_id: int
+    from_seq: int
+    last_seq: int
+    routings: tuple[Routing, ...]
+    filled: bool
+    now_ms: int
