@@ -70,7 +70,7 @@ async def test_each_effect_happens_once_and_in_order(tmp_path: Path) -> None:
     port = unused_port()
     write_config(
         tmp_path,
-        "[dispatch]\nretry = {tries = 50, base = 0.02, cap = 0.1}\n[outbound]\nallow = ['127.0.0.1']\n"
+        "[dispatch]\nconcurrency = 8\nretry = {tries = 50, base = 0.02, cap = 0.1}\n[outbound]\nallow = ['127.0.0.1']\n"
         "[logging]\nlevel = 'error'\n",
         port=port,
     )
@@ -89,7 +89,7 @@ async def test_each_effect_happens_once_and_in_order(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)  # the handler may kill it before it is ready
             stop = asyncio.Event()
             load = asyncio.create_task(ledger.load(port, stop))
-            await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 -- a moment, not a secret
+            await asyncio.sleep(random.uniform(0.1, 0.3))  # noqa: S311 -- a moment, not a secret
             stop.set()
             await load
             await asyncio.sleep(random.uniform(0.0, 0.8))  # noqa: S311 -- as above

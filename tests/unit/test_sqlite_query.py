@@ -194,8 +194,8 @@ def test_what_writes_takes_the_lock_first() -> None:
     ]
 
     assert {found for found in begun if found[1] != "BEGIN IMMEDIATE"} == {
-        ("log.py", "BEGIN"),
+        ("reader.py", "BEGIN"),
         ("migrations.py", "BEGIN"),
     }
     assert ("writer.py", "BEGIN IMMEDIATE") in begun
-    assert [name for name, _ in begun].count("log.py") == 1
+    assert [name for name, _ in begun].count("reader.py") == 1
