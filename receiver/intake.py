@@ -65,7 +65,8 @@ def read_event(delivery: Delivery) -> NewEvent:
         source=delivery.source,
         body=delivery.body,
         body_sha256=sha256(delivery.body).digest(),
-        delivery_digest=_delivery_digest(delivery.delivery_id, value),
+        content_digest=_content_digest(value),
+        delivery_digest=_delivery_digest(delivery.delivery_id),
         received_at_ms=delivery.received_at_ms,
         delivery_id=delivery_id,
         headers=_headers_json(delivery.headers),
@@ -104,18 +105,21 @@ def new_event_id(now_ms: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _delivery_digest(delivery_id: str | None, value: JSON) -> bytes | None:
-    """8 bytes over the delivery id, 8 over the content apart from `timestamp`, which a retry may renew.
+def _content_digest(value: JSON) -> bytes:
+    """8 bytes over the content apart from `timestamp`, which a retry may renew.
 
     The vendor's overview page tells receivers to use the delivery id against duplicates; it is not signed,
     so it counts only together with the content (https://docs.klen.ai/api-reference/webhooks/overview).
     """
-    if delivery_id is None:
-        return None
     if isinstance(value, dict):
         value = {key: part for key, part in value.items() if key != "timestamp"}
-    by_id = blake2b(delivery_id.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return by_id + blake2b(canonical(value), digest_size=8).digest()
+    return blake2b(canonical(value), digest_size=8).digest()
+
+
+def _delivery_digest(delivery_id: str | None) -> bytes | None:
+    if delivery_id is None:
+        return None
+    return blake2b(delivery_id.encode("utf-8", "surrogateescape"), digest_size=8).digest()
 
 
 @lru_cache(maxsize=1024)

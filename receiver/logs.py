@@ -7,10 +7,14 @@ its control characters here.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import logging
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
@@ -25,29 +29,67 @@ LINES_PER_SECOND: Final = 5
 
 def configure(level: str, log_format: str) -> None:
     """Set up structlog, and turn the lines of aiohttp and asyncio into ours."""
-    as_json = log_format == "json"
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    )
+    renderers: list[Any]
+    if log_format == "json":
+        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
+    elif sys.stderr.isatty():
+        renderers = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        renderers = [structlog.processors.format_exc_info, _plain]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _harmless,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Output(sys.stderr),
         cache_logger_on_first_use=True,
     )
     foreign = logging.getLogger()
     foreign.handlers = [_Foreign()]
     foreign.setLevel(logging.WARNING)
+
+
+class _Output:
+    """Standard error, written once per turn of the event loop: a write per line is a tenth of intake's time.
+
+    A full disk or a closed pipe loses lines, never an event.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, *_args: Any) -> _Output:
+        """The logger that structlog asks for."""
+        return self
+
+    def msg(self, line: str) -> None:
+        """Write a line: soon in the event loop, at once in any other thread."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write([line])
+            return
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            loop.call_soon(self.flush)
+
+    debug = info = warning = error = critical = exception = msg
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        lines, self._lines = self._lines, []
+        self._write(lines)
+
+    def _write(self, lines: list[str]) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._file.write("\n".join([*lines, ""]))
+            self._file.flush()
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
@@ -62,6 +104,22 @@ def _harmless(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mut
         if isinstance(value, str) and not value.isprintable():
             line[key] = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in value)
     return line
+
+
+def _plain(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:
+    """A console line for a file or the journal. The one for terminals is for eyes, and costs more."""
+    time_and_level = f"{line.pop('timestamp')} [{line.pop('level')}] {line.pop('event')}"
+    exception = line.pop("exception", None)
+    pairs = [f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in line.items()]
+    text = " ".join([time_and_level, *pairs])
+    return f"{text}\n{exception}" if exception else text
+
+
+def _to_json(line: Any, **_options: Any) -> str:
+    return _encode(line)
+
+
+_encode = json.JSONEncoder(default=repr).encode
 
 
 class Sampler:

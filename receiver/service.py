@@ -8,6 +8,7 @@ was not finished waits in the log.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections import Counter
@@ -117,6 +118,9 @@ class Service:
             on_event=self._workers.router.wake,
             readiness=self._readiness,
         )
+        # What has been built so far lives as long as the service; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         await self._listen()
         await self._listen_privately()
         self._logger.info(

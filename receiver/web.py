@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LINES_PER_SECOND: Final = 100
-"""Of accepted deliveries, which are in the log anyway; more are counted and told with the next line."""
 RETRY_AFTER_SECONDS: Final = 30
 """What a refused sender is told to wait; the vendor's own first retry comes after a minute."""
 
@@ -105,7 +103,6 @@ class Receiver:
         self._logger = logs.get("intake").bind(source=source.name)
         self._refusals = logs.Sampler()
         self._storing = _Storing(intake)
-        self._acceptances = logs.Sampler(LINES_PER_SECOND)
 
     async def receive(self, request: web.BaseRequest) -> web.Response:
         """Take one webhook in, and answer as the contract of this service says."""
@@ -180,18 +177,16 @@ class Receiver:
             self._intake.on_event()
         if appended.id_reused:
             self._logger.warning("delivery id came back with other content", event_id=appended.event_id)
-        if (suppressed := self._acceptances.admit()) is not None:
-            self._logger.info(
-                "delivery",
-                outcome=outcome,
-                event_id=appended.event_id,
-                # A name we do not know is content.
-                event_type=event.event_type if event.event_type in EVENT_TYPES else "unknown",
-                bytes=len(delivery.body),
-                ms=round((asyncio.get_running_loop().time() - started) * 1000, 1),
-                **({"flags": event.flags} if event.flags else {}),
-                **({"suppressed": suppressed} if suppressed else {}),
-            )
+        self._logger.info(
+            "delivery",
+            outcome=outcome,
+            event_id=appended.event_id,
+            # A name we do not know is content.
+            event_type=event.event_type if event.event_type in EVENT_TYPES else "unknown",
+            bytes=len(delivery.body),
+            ms=round((asyncio.get_running_loop().time() - started) * 1000, 1),
+            **({"flags": event.flags} if event.flags else {}),
+        )
         return web.Response(
             body=b'{"status": "%b", "event_id": "%b"}' % (outcome.encode(), appended.event_id.encode()),
             content_type="application/json",

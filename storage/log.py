@@ -127,7 +127,7 @@ class EventLog(EventReader, Protocol):
         """Record one delivery: as a new event, or under the event it repeats.
 
         It repeats an event of the same source that came with the same bytes, or with the same
-        `delivery_digest`. Concurrent copies make one event.
+        `content_digest` and `delivery_digest`. Concurrent copies make one event.
         """
         ...
 

@@ -25,8 +25,10 @@ class NewEvent:
     source: str
     body: bytes
     body_sha256: bytes
+    content_digest: bytes
+    """8 bytes over the content apart from its timestamp."""
     delivery_digest: bytes | None
-    """8 bytes over the delivery id, then 8 over the content apart from its timestamp. None without an id."""
+    """8 bytes over the delivery id; None without one."""
     received_at_ms: int
     origin: Origin = "webhook"
     delivery_id: str | None = None

@@ -1,8 +1,8 @@
 """Taking in deliveries: which are new events, which repeat one, and which are kept in quarantine.
 
-Two rows in `identity` make an event one: the digest of its body, and the digest of its delivery id (the
-first half) and content (the second). `ON CONFLICT DO NOTHING` on its primary key is the decision; there is
-no look-up before it.
+Two rows in `identity` make an event one: its content and its body, its content and its delivery id. `ON
+CONFLICT DO NOTHING` on its primary key is the decision; there is no look-up before it. Both begin with the
+digest of the content, so they are neighbours, and an event touches one page of the index instead of two.
 
 The rule easiest to break: a body that is known must not bind its delivery id to anything, or a replayed
 body could claim the id of an event that is still to come.
@@ -10,6 +10,7 @@ body could claim the id of an event that is still to come.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from storage.records import NewEvent, Refused
     from storage.sqlite.names import Names
 
-DIGEST_BYTES: Final = 16
-"""Of a SHA-256: 128 bits tell any number of events apart, and the index has to hold two per event."""
+HALF: Final = 8
+"""Bytes of each half of a digest. Two halves, 128 bits, tell any number of events apart."""
+RECENT: Final = 10_000
+"""Delivery ids that are remembered, to notice one that comes back with other content."""
 
 QUARANTINE_ROWS: Final = 1_000
 QUARANTINE_BYTES: Final = 64 * 1024 * 1024
@@ -41,8 +44,15 @@ _IDENTITY: Final = ("INSERT INTO identity (digest, source_id, seq) VALUES ", 3, 
 class Appender:
     """The two operations that take something in. They run in the writer's transaction."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, connection: sqlite3.Connection) -> None:
         self._names = names
+        newest = connection.execute(
+            "SELECT source_id, delivery_id FROM event "
+            "WHERE delivery_id IS NOT NULL ORDER BY seq DESC LIMIT ?",
+            (RECENT,),
+        )
+        self._recent = OrderedDict.fromkeys(reversed(newest.fetchall()))
+        """Sources and delivery ids of the newest events, oldest first; for a flag, so it may be wrong."""
 
     def append(self, connection: sqlite3.Connection, events: list[NewEvent]) -> list[Appended]:
         """Record deliveries. New ones all at once; if one of them repeats something, one after the other."""
@@ -51,12 +61,16 @@ class Appender:
         together = list(chain.from_iterable(digests))
         connection.execute("SAVEPOINT fresh")
         if insert(connection, _IDENTITY, together) == len(together):
-            reused = _reused(connection, [pair[1] for pair in digests if len(pair) > 1])
-            rows = [self._row(connection, event, seq, id_reused=seq in reused) for seq, event in numbered]
+            reused = [self._is_reused(connection, event) for event in events]
+            rows = [
+                self._row(connection, event, seq, id_reused=again)
+                for (seq, event), again in zip(numbered, reused, strict=True)
+            ]
             insert(connection, _EVENT, rows)
             connection.execute("RELEASE fresh")
             return [
-                Appended(event.event_id, duplicate=False, id_reused=seq in reused) for seq, event in numbered
+                Appended(event.event_id, duplicate=False, id_reused=again)
+                for event, again in zip(events, reused, strict=True)
             ]
         connection.execute("ROLLBACK TO fresh")
         connection.execute("RELEASE fresh")
@@ -74,7 +88,7 @@ class Appender:
                 "UPDATE identity SET seq = ? WHERE digest = ? AND source_id = ?", (known, *by_body[:2])
             )
             return self._repeat(connection, event, known)
-        id_reused = bool(_reused(connection, by_delivery))
+        id_reused = self._is_reused(connection, event)
         insert(connection, _EVENT, [self._row(connection, event, seq, id_reused=id_reused)])
         return Appended(event.event_id, duplicate=False, id_reused=id_reused)
 
@@ -96,8 +110,22 @@ class Appender:
         self, connection: sqlite3.Connection, event: NewEvent, seq: int
     ) -> list[tuple[bytes, int, int]]:
         source = self._names.source(connection, event.source)
-        by_body = (event.body_sha256[:DIGEST_BYTES], source, seq)
-        return [by_body] if event.delivery_digest is None else [by_body, (event.delivery_digest, source, seq)]
+        by_body = (event.content_digest + event.body_sha256[:HALF], source, seq)
+        if event.delivery_digest is None:
+            return [by_body]
+        return [by_body, (event.content_digest + event.delivery_digest, source, seq)]
+
+    def _is_reused(self, connection: sqlite3.Connection, event: NewEvent) -> bool:
+        """Whether this new event comes under a delivery id that an earlier one had."""
+        if event.delivery_id is None:
+            return False
+        key = (self._names.source(connection, event.source), event.delivery_id)
+        if key in self._recent:
+            return True
+        self._recent[key] = None
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        return False
 
     def _row(
         self, connection: sqlite3.Connection, event: NewEvent, seq: int, *, id_reused: bool
@@ -196,23 +224,3 @@ def _seq_of(connection: sqlite3.Connection, key: tuple[bytes, int, int]) -> int:
             0
         ]
     )
-
-
-def _reused(connection: sqlite3.Connection, digests: Sequence[tuple[bytes, int, int]]) -> set[int]:
-    """Which of these have a delivery id that an earlier event came with: neighbours by the first half."""
-    found: set[int] = set()
-    for start in range(0, len(digests), 64):
-        chunk = digests[start : start + 64]
-        values = ", ".join(["(?, ?, ?, ?)"] * len(chunk))
-        rows = connection.execute(
-            f"WITH mine (source_id, seq, low, high) AS (VALUES {values}) "  # noqa: S608 -- placeholders only
-            "SELECT mine.seq FROM mine JOIN identity ON identity.digest BETWEEN low AND high "
-            "AND identity.source_id = mine.source_id AND identity.seq < mine.seq",
-            [
-                part
-                for digest, source, seq in chunk
-                for part in (source, seq, digest[:8] + bytes(8), digest[:8] + b"\xff" * 8)
-            ],
-        )
-        found.update(int(row[0]) for row in rows)
-    return found

@@ -65,8 +65,9 @@ class SqliteLog(SqliteReader):
         self._lock = lock
         self._connection = connection
         names = Names()
-        self._append = append.Appender(names).append
-        self._quarantine = append.Appender(names).quarantine
+        appender = append.Appender(names, connection)
+        self._append = appender.append
+        self._quarantine = appender.quarantine
         self._runs = runs.Runs(names)
         self._replays = replay_rows.Replays(self._runs)
         self._writer = Writer(connection, path, on_rollback=names.forget)

@@ -42,7 +42,8 @@ def new_event(
         body=body,
         body_sha256=sha256(body).digest(),
         delivery_id=delivery_id,
-        delivery_digest=None if delivery_id is None else _half(delivery_id) + _half(content),
+        content_digest=_half(content),
+        delivery_digest=None if delivery_id is None else _half(delivery_id),
         **usual | columns,
     )
 
