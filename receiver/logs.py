@@ -7,7 +7,6 @@ its control characters here.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -54,14 +53,10 @@ def configure(level: str, log_format: str) -> None:
 
 
 class _Output:
-    """Standard error, written once per turn of the event loop: a write per line is a tenth of intake's time.
-
-    A full disk or a closed pipe loses lines, never an event.
-    """
+    """Standard error. A full disk or a closed pipe loses lines, never an event."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._lines: list[str] = []
         self._lock = threading.Lock()
 
     def __call__(self, *_args: Any) -> _Output:
@@ -69,27 +64,12 @@ class _Output:
         return self
 
     def msg(self, line: str) -> None:
-        """Write a line: soon in the event loop, at once in any other thread."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._write([line])
-            return
-        self._lines.append(line)
-        if len(self._lines) == 1:
-            loop.call_soon(self.flush)
+        """Write a line at once, so that it is there whatever happens next."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._file.write(f"{line}\n")
+            self._file.flush()
 
     debug = info = warning = error = critical = exception = msg
-
-    def flush(self) -> None:
-        """Write what has gathered."""
-        lines, self._lines = self._lines, []
-        self._write(lines)
-
-    def _write(self, lines: list[str]) -> None:
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._file.write("\n".join([*lines, ""]))
-            self._file.flush()
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:

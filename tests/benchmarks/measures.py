@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.benchmarks.processes import KLENHOOK, Server, run_module, service, yardstick
+from tests.benchmarks.processes import KLENHOOK, NO_OP, Server, run_module, service, yardstick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,9 +96,9 @@ class Contenders:
         if "commit_rate" in needed:
             self._commit = stack.enter_context(yardstick(folder, "commit", str(folder / "commit.db")))
         if needed & {"intake_rate", "intake_p99_ms", "resident_mb"}:
-            self._intake = stack.enter_context(service(folder / "intake", handler=False))
+            self._intake = stack.enter_context(service(folder / "intake"))
         if needed & {"handled_intake_rate", "handled_p99_ms", "done_rate", "resident_mb"}:
-            self._handled = stack.enter_context(service(folder / "handled", handler=True))
+            self._handled = stack.enter_context(service(folder / "handled", plugin=NO_OP))
 
     def turn(self, number: int, count: int) -> dict[str, float]:
         """One round: everybody once."""
@@ -136,7 +136,7 @@ def _handled(server: Server, count: int) -> dict[str, float]:
 
 def _start_seconds(folder: Path) -> float:
     started = time.perf_counter()
-    with service(folder, handler=True):
+    with service(folder, plugin=NO_OP):
         return time.perf_counter() - started
 
 

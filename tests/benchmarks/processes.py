@@ -71,7 +71,7 @@ class Server:
         """Memory of the process now."""
         return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
 
-    def last_done(self) -> float:
+    def last_done(self, *, runs_per_event: int = 1) -> float:
         """Wait until every run is done; when the last one was, in seconds since 1970.
 
         The question is asked of tables, not of views, and seldom: the service needs the processor.
@@ -86,8 +86,8 @@ class Server:
             done, last = connection.execute(
                 "SELECT count(*), max(finished_at) FROM attempt WHERE outcome = 'done'"
             ).fetchone()
-        if done != self.sent:
-            sys.exit(f"Expected {self.sent} runs that are done, found {done}.")
+        if done != self.sent * runs_per_event:
+            sys.exit(f"Expected {self.sent * runs_per_event} runs that are done, found {done}.")
         return float(last) / 1000
 
 
@@ -114,16 +114,21 @@ def yardstick(folder: Path, kind: str, *arguments: str) -> Iterator[Server]:
 
 
 @contextmanager
-def service(folder: Path, *, handler: bool) -> Iterator[Server]:
-    """`klenhook serve` with its default logging into a file; ready when it is given out."""
+def service(folder: Path, *, plugin: str = "") -> Iterator[Server]:
+    """`klenhook serve` on a log of its own, with this plugin; ready when it is given out."""
     folder.mkdir()
     port = free_port()
-    config = folder / "config.toml"
-    config.write_text(CONFIG.format(port=port, ops_port=free_port(), secret=SECRET))
-    if handler:
-        (folder / "plugins").mkdir()
-        (folder / "plugins" / "nothing.py").write_text(NO_OP)
-    command = [str(KLENHOOK), "serve", "--config", str(config)]
+    (folder / "config.toml").write_text(CONFIG.format(port=port, ops_port=free_port(), secret=SECRET))
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "plugin.py").write_text(plugin)
+    with serving(folder, port) as server:
+        yield server
+
+
+@contextmanager
+def serving(folder: Path, port: int) -> Iterator[Server]:
+    """`klenhook serve` in a folder that is set up, with its default logging into a file."""
+    command = [str(KLENHOOK), "serve", "--config", str(folder / "config.toml")]
     with (
         (folder / "service.log").open("w") as log,
         subprocess.Popen(command, stderr=log, text=True) as process,
