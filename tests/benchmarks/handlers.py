@@ -183,14 +183,14 @@ async def fill(folder: Path, backlog: int) -> None:
 def event(number: int) -> NewEvent:
     """One of the events of the load, as intake would store it."""
     body = request(number).partition(b"\r\n\r\n")[2]
-    key = number.to_bytes(8)
+    key = (number + 1).to_bytes(8)
     return NewEvent(
         event_id=f"{number:036d}",
         source="klen",
         body=body,
         body_sha256=key * 4,
         content_digest=key,
-        delivery_digest=key,
+        delivery_digest=key[::-1],
         received_at_ms=number,
         event_type=json.loads(body)["event_type"],
         calendar_event_id=number,
