@@ -167,7 +167,8 @@ def on(
         ordered: Whether events about the same appointment or call wait for each other.
         stale: What to do with an event that is older than what the log knows already: `skip` it, `run` on
             it as it is, or `merge` what is known into it. Events are not judged yet, so none is stale.
-        concurrency: How many calls run at once. By default only `[dispatch] concurrency` limits it.
+        concurrency: How many calls run at once. By default only `[dispatch] concurrency` limits it, or 4 if
+            it is isolated.
         isolate: Call it in a process of its own, with a limit of memory; a crash or a call that blocks for
             ever harms nothing else. The first call takes some 0.3 s.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from receiver.events import event_class
 from receiver.plugins.settings import Settings
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from receiver.plugins.api import Mark, Stale
 
 Origin = Literal["built-in", "plugins", "installed"]
+
+ISOLATED_AT_ONCE: Final = 4
+"""Processes that an isolated handler gets unless it says otherwise; each takes some 60 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ def handler_from(
         ordered=mark.ordered,
         stale=mark.stale,
         isolate=mark.isolate,
-        concurrency=mark.concurrency,
+        concurrency=ISOLATED_AT_ONCE if mark.isolate and mark.concurrency is None else mark.concurrency,
         enabled=True,
         paused=False,
         code_version=code_version,
