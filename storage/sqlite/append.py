@@ -44,15 +44,14 @@ _IDENTITY: Final = ("INSERT INTO identity (digest, source_id, seq) VALUES ", 3, 
 class Appender:
     """The two operations that take something in. They run in the writer's transaction."""
 
-    def __init__(self, names: Names, connection: sqlite3.Connection) -> None:
+    def __init__(self, names: Names) -> None:
         self._names = names
-        newest = connection.execute(
-            "SELECT source_id, delivery_id FROM event "
-            "WHERE delivery_id IS NOT NULL ORDER BY seq DESC LIMIT ?",
-            (RECENT,),
-        )
-        self._recent = OrderedDict.fromkeys(reversed(newest.fetchall()))
-        """Sources and delivery ids of the newest events, oldest first; for a flag, so it may be wrong."""
+        self._recent: OrderedDict[tuple[int, str], None] | None = None
+        """Sources and delivery ids of the newest events, oldest first; None until they are asked for."""
+
+    def forget(self) -> None:
+        """Drop what is remembered: after a rollback some of it never came about."""
+        self._recent = None
 
     def append(self, connection: sqlite3.Connection, events: list[NewEvent]) -> list[Appended]:
         """Record deliveries. New ones all at once; if one of them repeats something, one after the other."""
@@ -119,6 +118,13 @@ class Appender:
         """Whether this new event comes under a delivery id that an earlier one had."""
         if event.delivery_id is None:
             return False
+        if self._recent is None:
+            newest = connection.execute(
+                "SELECT source_id, delivery_id FROM event "
+                "WHERE delivery_id IS NOT NULL ORDER BY seq DESC LIMIT ?",
+                (RECENT,),
+            )
+            self._recent = OrderedDict.fromkeys(reversed(newest.fetchall()))
         key = (self._names.source(connection, event.source), event.delivery_id)
         if key in self._recent:
             return True

@@ -65,12 +65,17 @@ class SqliteLog(SqliteReader):
         self._lock = lock
         self._connection = connection
         names = Names()
-        appender = append.Appender(names, connection)
+        appender = append.Appender(names)
         self._append = appender.append
         self._quarantine = appender.quarantine
         self._runs = runs.Runs(names)
         self._replays = replay_rows.Replays(self._runs)
-        self._writer = Writer(connection, path, on_rollback=names.forget)
+
+        def forget() -> None:
+            names.forget()
+            appender.forget()
+
+        self._writer = Writer(connection, path, on_rollback=forget)
 
     @classmethod
     async def open(cls, file: str) -> Self:

@@ -21,7 +21,7 @@ import pytest
 
 from storage import open_log, open_reader
 from storage.errors import LogBroken, LogUnavailable
-from storage.records import Selection
+from storage.records import Appended, Selection
 from storage.sqlite import writer
 from storage.sqlite.faults import Fault, classify, name_of
 from storage.sqlite.log import SqliteLog
@@ -109,6 +109,21 @@ class TestBatches:
             await wrong
         assert held.statements.count("COMMIT") == 2
         assert await log.count(Selection()) == 501
+
+    async def test_an_event_that_is_redone_does_not_count_as_its_own_predecessor(
+        self, log: SqliteLog
+    ) -> None:
+        """A delivery beside a bad item is stored at the second go, and its id is not one that came back."""
+
+        def fail(_connection: sqlite3.Connection, _items: list[None]) -> list[None]:
+            raise KeyError
+
+        appended, _ = await asyncio.gather(
+            log.append(new_event(delivery_id="d-1")), log._writer.do(fail, None), return_exceptions=True
+        )
+
+        assert isinstance(appended, Appended)
+        assert (appended.duplicate, appended.id_reused) == (False, False)
 
     async def test_one_bad_item_never_sinks_its_batch(self, log: SqliteLog) -> None:
         """An operation that fails half-way leaves nothing of its item behind, and the others are done."""
