@@ -13,7 +13,7 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 install_self = $(install) --no-deps --no-build-isolation --editable .
 
-.PHONY: help demo test check format lock bench clean
+.PHONY: help demo test check prove format lock bench clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -28,6 +28,9 @@ check: $(VENV)/.dev ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright --level error
+
+prove: $(VENV)/.dev ## the long fault campaigns (hours); writes tests/faults/README.md
+	$(BIN)/python -m pytest --prove tests/faults $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""What every test gets: log lines set back to their defaults, and hypothesis profiles."""
+"""What every test gets: log lines set back to their defaults; and the long campaigns, `--prove`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,25 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from tests.faults.table import Results
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Campaigns are short by default."""
+    parser.addoption(
+        "--prove",
+        action="store_true",
+        help="run the long fault campaigns, and write their results into tests/faults/README.md",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With the campaigns, their results are kept."""
+    if config.getoption("--prove"):
+        config.pluginmanager.register(Results())
 
 
 @pytest.fixture(autouse=True)

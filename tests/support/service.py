@@ -17,10 +17,12 @@ from receiver.service import Service
 from tests.support.klen import SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from receiver.clock import Clock
+
+MODULE = (sys.executable, "-m", "receiver")
 
 
 def write_config(folder: Path, extra: str = "", *, port: int = 0) -> Path:
@@ -50,13 +52,21 @@ async def running(folder: Path, extra: str = "", *, clock: Clock | None = None) 
 class Process:
     """`klenhook serve` as a process."""
 
-    def __init__(self, folder: Path, *, port: int, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        env: dict[str, str] | None = None,
+        command: Sequence[str] | None = None,
+    ) -> None:
+        """`command` runs something else than the module `receiver`, with the same arguments."""
         self.folder = folder
         self.port = port
         self.output = folder / "serve.log"
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", "serve", "--config", str(folder / "config.toml")],
+                [*(command or MODULE), "serve", "--config", str(folder / "config.toml")],
                 cwd=folder,
                 stdout=output,
                 stderr=output,
@@ -99,6 +109,9 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def send_signal(self, name: signal.Signals) -> None:
+        self._process.send_signal(name)
 
     def terminate(self, seconds: float = 15) -> int:
         self._process.send_signal(signal.SIGTERM)
