@@ -24,6 +24,7 @@ COMMANDS = {
     "handlers": "receiver.cli.handlers:handlers",
     "db": "receiver.cli.db:db",
     "config": "receiver.cli.config:config",
+    "doctor": "receiver.cli.doctor:doctor",
 }
 
 
