@@ -20,12 +20,14 @@ from receiver.attempt import Attempt, Ending, Tools
 from receiver.sweep import SECONDS as SWEEP_SECONDS
 from receiver.sweep import Sweep
 from storage.errors import LogBroken, LogUnavailable
+from storage.states import FINISHED
 from storage.work import Finished, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from receiver.clock import Clock
+    from receiver.counts import Counts
     from receiver.plugins import Handler
     from storage.log import EventLog
     from storage.work import Claimed
@@ -47,6 +49,7 @@ class Dispatcher:
         owner: str,
         concurrency: int,
         replays_only: bool = False,
+        counts: Counts,
         on_messages: Callable[[], None] = lambda: None,
         randomness: Callable[[], float] = random.random,
     ) -> None:
@@ -72,7 +75,7 @@ class Dispatcher:
         self.replace(handlers, concurrency=concurrency)
         self._stopping = False
         self._logger = logs.get("dispatch")
-        self.counts: Counter[str] = Counter()
+        self._counts = counts
 
     def replace(self, handlers: Sequence[Handler], *, concurrency: int | None = None) -> None:
         """Use these handlers from the next claim on; attempts under way end with the ones they began with."""
@@ -213,7 +216,9 @@ class Dispatcher:
             return
         if ending.effects is not None and ending.effects.messages:
             self._on_messages()
-        self.counts[ending.state] += 1
+        self._counts.attempted(
+            run.handler, ending.state, (now - started) / 1000, finished=outcome.state in FINISHED
+        )
         if ending.wait is not None and ending.wait < SWEEP_SECONDS:
             # Sooner than the sweep would find it.
             asyncio.get_running_loop().call_later(ending.wait, self.wake, {run.handler})

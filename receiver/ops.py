@@ -1,4 +1,4 @@
-"""The private listener: what changes the log or asks it, for the operator on this machine.
+"""The private listener: what changes the log or asks it, and metrics, for the operator on this machine.
 
 Whatever reaches it may replay a year of events, so every request passes the same three checks first: the
 `Host` it asks for is ours (a web page whose name was rebound to 127.0.0.1 comes with its own), the token
@@ -21,12 +21,14 @@ from yarl import URL
 from receiver.errors import InvalidJSON
 from receiver.jsonbody import parse_json
 from receiver.listener import Handler, error_response, json_response
+from receiver.metrics import CONTENT_TYPE_LATEST
 from receiver.replay import report
 from storage.errors import StorageError
 from storage.records import Selection
 from storage.states import RunState
 
 if TYPE_CHECKING:
+    from receiver.metrics import Metrics
     from receiver.replay import Replayer
     from storage.log import EventLog
 
@@ -68,16 +70,25 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
     """The table of the private listener."""
 
     def __init__(
-        self, log: EventLog, replayer: Replayer, handlers: Callable[[], set[str]], *, token: str, host: str
+        self,
+        log: EventLog,
+        replayer: Replayer,
+        handlers: Callable[[], set[str]],
+        metrics: Metrics,
+        *,
+        token: str,
+        host: str,
     ) -> None:
         """`handlers` names those that run; `host` is where it listens; an empty token is not asked for."""
         self._log = log
         self._replayer = replayer
         self._handlers = handlers
+        self._metrics = metrics
         self._token = token.encode()
         self._host = host.lower()
         self._table: dict[str, Mapping[str, Handler]] = {
             "/healthz": self._methods(GET=self._healthz),
+            "/metrics": self._methods(GET=self._page),
             "/replays": self._methods(GET=self._replays, POST=self._start),
         }
         self._one_replay = self._methods(GET=self._replay)
@@ -143,6 +154,9 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
 
     async def _healthz(self, _request: web.BaseRequest) -> web.Response:
         return json_response(200, {"status": "ok"})
+
+    async def _page(self, _request: web.BaseRequest) -> web.Response:
+        return web.Response(body=await self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _replays(self, _request: web.BaseRequest) -> web.Response:
         records = (await self._log.replays())[:MOST_REPLAYS]

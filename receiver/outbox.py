@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from receiver.clock import Clock
+    from receiver.counts import Counts
     from receiver.outbound import Outbound
     from receiver.retry import RetryPolicy
     from storage.log import EventLog
@@ -48,6 +49,7 @@ class Sender:
         *,
         owner: str,
         policy_of: Callable[[str], RetryPolicy],
+        counts: Counts,
         randomness: Callable[[], float] = random.random,
     ) -> None:
         """`policy_of` gives a handler's retry policy, which is also that of its messages."""
@@ -56,6 +58,7 @@ class Sender:
         self._clock = clock
         self._owner = owner
         self._policy_of = policy_of
+        self._counts = counts
         self._randomness = randomness
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[str] = Counter()
@@ -99,6 +102,7 @@ class Sender:
         try:
             outcome = await self._attempt(message)
             await self._record(outcome)
+            self._counts.messages[message.handler, outcome.state] += 1
         finally:
             self._under_way[message.origin] -= 1
             if not self._under_way[message.origin]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from receiver.clock import Clock
+    from receiver.counts import Counts
     from receiver.plugins import Handler
     from storage.log import EventLog, EventReader
     from storage.records import EventDetail, EventRecord, ReplayRecord
@@ -46,10 +47,17 @@ class Replayer:
     """Fills replays, the oldest first."""
 
     def __init__(
-        self, log: EventLog, handlers: Sequence[Handler], clock: Clock, *, on_runs: Callable[[set[str]], None]
+        self,
+        log: EventLog,
+        handlers: Sequence[Handler],
+        clock: Clock,
+        *,
+        on_runs: Callable[[set[str]], None],
+        counts: Counts,
     ) -> None:
         """`on_runs` is called with the names of the handlers that have new runs."""
         self._log = log
+        self._counts = counts
         self._clock = clock
         self._on_runs = on_runs
         self._waiting: list[_Filling] = []
@@ -124,7 +132,9 @@ class Replayer:
             filled=filled,
             now_ms=self._clock.now_ms(),
         )
-        await self._log.extend_replay(batch)
+        if await self._log.extend_replay(batch):
+            for routing in batch.routings:
+                self._counts.made(routing.runs)
         filling.cursor = last
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from receiver.clock import Clock
+    from receiver.counts import Counts
     from receiver.plugins import Handler
     from storage.log import EventLog
     from storage.work import Unrouted
@@ -37,10 +38,17 @@ class Router:
     """Routes what intake has recorded, one batch after the other."""
 
     def __init__(
-        self, log: EventLog, handlers: Sequence[Handler], clock: Clock, *, on_runs: Callable[[set[str]], None]
+        self,
+        log: EventLog,
+        handlers: Sequence[Handler],
+        clock: Clock,
+        *,
+        on_runs: Callable[[set[str]], None],
+        counts: Counts,
     ) -> None:
         """`on_runs` is called with the names of the handlers that have new runs."""
         self._log = log
+        self._counts = counts
         self._clock = clock
         self._on_runs = on_runs
         self._sweep = Sweep("routing", self._batch)
@@ -73,6 +81,8 @@ class Router:
             return False
         routings = [self._routing(event) for event in events]
         await self._log.route(routings, now_ms=self._clock.now_ms())
+        for event, routing in zip(events, routings, strict=True):
+            self._counts.routed(event.event_type, None, routing.runs)
         names = {run.handler for routing in routings for run in routing.runs}
         if names:
             self._on_runs(names)

@@ -20,8 +20,10 @@ from aiohttp import web
 from receiver import logs
 from receiver.clock import SystemClock
 from receiver.config import Address
+from receiver.counts import Counts
 from receiver.errors import ReceiverError
 from receiver.listener import Listener
+from receiver.metrics import Metrics
 from receiver.ops import LARGEST_BODY, Ops
 from receiver.plugins import load_handlers
 from receiver.reload import ReloadError, changed_keys, prepare, restart_keys
@@ -70,6 +72,7 @@ class Service:
         self._retired: Loaded | None = None
         """What was replaced last: its functions may still run."""
         self._routes: dict[str, Mapping[str, Handler]] = {}
+        self.counts = Counts()
         self.log: EventLog
         self.loaded: Loaded
         self.host = ""
@@ -105,7 +108,14 @@ class Service:
         self.log = await open_log(config.storage_url)
         self._stack.push_async_callback(self.log.aclose)
         self._workers = await self._stack.enter_async_context(
-            Workers(config, self.log, self.loaded.handlers, self._clock, replays_only=self._replays_only)
+            Workers(
+                config,
+                self.log,
+                self.loaded.handlers,
+                self._clock,
+                self.counts,
+                replays_only=self._replays_only,
+            )
         )
         if self._replays_only:
             return
@@ -117,6 +127,7 @@ class Service:
             store_timeout_seconds=config.server.store_timeout_seconds,
             on_event=self._workers.router.wake,
             readiness=self._readiness,
+            counts=self.counts,
         )
         # What has been built so far lives as long as the service; the collector need not look at it again.
         gc.collect()
@@ -139,7 +150,7 @@ class Service:
     async def _listen(self) -> None:
         config = self.config
         self._routes.update(self._routes_of(config))
-        listener = Listener(self._routes, self._intake.counts, max_body_bytes=config.server.max_body_bytes)
+        listener = Listener(self._routes, self.counts.deliveries, max_body_bytes=config.server.max_body_bytes)
         runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
         await runner.setup()
         self._stack.push_async_callback(self._stop_listening, runner)
@@ -161,6 +172,7 @@ class Service:
             self.log,
             self.replayer,
             lambda: {handler.name for handler in self.loaded.handlers},
+            Metrics(self.counts, self.log, self._clock),
             token=config.token.get_secret_value(),
             host=config.listen.host,
         )
@@ -186,8 +198,14 @@ class Service:
         self._intake.hurry()
         await runner.cleanup()
         self._logger.info(
-            "stopped", **self._intake.counts, **{f"runs_{k}": v for k, v in self._workers.counts.items()}
+            "stopped", **self.counts.deliveries, **{f"runs_{k}": v for k, v in self._runs_by_state().items()}
         )
+
+    def _runs_by_state(self) -> Counter[str]:
+        states: Counter[str] = Counter()
+        for (_, state), number in self.counts.runs.items():
+            states[state] += number
+        return states
 
     def _routes_of(self, config: Config) -> Routes:
         return routes(self._intake, {name: _source(name, source) for name, source in config.sources.items()})
@@ -204,9 +222,11 @@ class Service:
                 new_routes = self._routes_of(fresh.config)
             except ReloadError as error:
                 self._refused = error
+                self.counts.reloads["refused"] += 1
                 self._logger.error("reload refused, the old state stays", mistakes=str(error))  # noqa: TRY400 -- the mistakes say it
                 return error
             self._adopt(fresh, new_routes)
+            self.counts.reloads["done"] += 1
             return None
 
     def _adopt(self, fresh: Fresh, new_routes: Routes) -> None:

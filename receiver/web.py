@@ -8,13 +8,13 @@ easiest to break: the answer 200 leaves after `log.append` has returned, never b
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import ClientError, web
 
 from receiver import logs
+from receiver.counts import Counts, known_type
 from receiver.errors import (
     InvalidJSON,
     PayloadTooLarge,
@@ -23,7 +23,6 @@ from receiver.errors import (
     Unavailable,
     UnsupportedEncoding,
 )
-from receiver.events import EVENT_TYPES
 from receiver.intake import DELIVERY_ID_HEADERS, KEPT_HEADERS, Delivery, read_event, refused
 from receiver.listener import json_response, rejection_response
 from storage.errors import StorageError
@@ -64,7 +63,7 @@ class Intake:
     on_event: Callable[[], None]
     """Called after something new is in the log."""
     readiness: Callable[[], tuple[bool, Mapping[str, Any]]]
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
     reading: set[asyncio.Timeout] = field(default_factory=set)
     """The deadlines of bodies that are still arriving."""
 
@@ -119,6 +118,8 @@ class Receiver:
         except Exception as error:  # noqa: BLE001 -- the last resort: the sender tries again, and we hear of it
             self._logger.error("intake failed", error=type(error).__name__)  # noqa: TRY400 -- a traceback quotes the body
             return self._reject(Unavailable("internal error"), request)
+        finally:
+            self._intake.counts.answer_seconds.observe(asyncio.get_running_loop().time() - started)
 
     def _refuse_unread(self, request: web.BaseRequest) -> None:
         if "Content-Encoding" in request.headers:
@@ -172,7 +173,7 @@ class Receiver:
             raise
         appended = await self._storing.wait_for(self._intake.log.append(event))
         outcome = "duplicate" if appended.duplicate else "accepted"
-        self._intake.counts[outcome] += 1
+        self._intake.counts.deliveries[outcome] += 1
         if not appended.duplicate:
             self._intake.on_event()
         if appended.id_reused:
@@ -181,8 +182,7 @@ class Receiver:
             "delivery",
             outcome=outcome,
             event_id=appended.event_id,
-            # A name we do not know is content.
-            event_type=event.event_type if event.event_type in EVENT_TYPES else "unknown",
+            event_type=known_type(event.event_type),
             bytes=len(delivery.body),
             ms=round((asyncio.get_running_loop().time() - started) * 1000, 1),
             **({"flags": event.flags} if event.flags else {}),
@@ -193,7 +193,7 @@ class Receiver:
         )
 
     def _reject(self, rejection: Rejected, request: web.BaseRequest) -> web.Response:
-        self._intake.counts[rejection.code] += 1
+        self._intake.counts.deliveries[rejection.code] += 1
         if (suppressed := self._refusals.admit()) is not None:
             self._logger.warning(
                 "refused",

@@ -26,10 +26,11 @@ from receiver.watchdog import Watchdog
 from storage.errors import LogBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from receiver.clock import Clock
     from receiver.config import Config
+    from receiver.counts import Counts
     from receiver.plugins import Handler
     from storage.log import EventLog
 
@@ -43,6 +44,7 @@ class Workers:
         log: EventLog,
         handlers: Sequence[Handler],
         clock: Clock,
+        counts: Counts,
         *,
         replays_only: bool = False,
     ) -> None:
@@ -51,6 +53,7 @@ class Workers:
         self._log = log
         self._handlers = handlers
         self._clock = clock
+        self._counts = counts
         self._replays_only = replays_only
         self._stack = AsyncExitStack()
         self._names: dict[str, list[str]] = {}
@@ -61,6 +64,8 @@ class Workers:
     async def __aenter__(self) -> Self:
         """Start."""
         config, log, handlers, clock = self._config, self._log, self._handlers, self._clock
+        counts = self._counts
+        counts.unfinished.update(await log.unfinished())
         owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         http = await self._stack.enter_async_context(Outbound(config.outbound.allow, clock=clock))
         self._isolated = Isolated(
@@ -70,7 +75,7 @@ class Workers:
         watchdog = Watchdog(asyncio.get_running_loop(), self._names, logs.get("watchdog"))
         watchdog.start()
         self._stack.callback(watchdog.stop)
-        self._sender = Sender(log, http, clock, owner=owner, policy_of=self._policy_of)
+        self._sender = Sender(log, http, clock, owner=owner, policy_of=self._policy_of, counts=counts)
         self._dispatcher = Dispatcher(
             log,
             handlers,
@@ -79,10 +84,11 @@ class Workers:
             owner=owner,
             concurrency=config.dispatch.concurrency,
             replays_only=self._replays_only,
+            counts=counts,
             on_messages=self._sender.wake,
         )
-        self.router = Router(log, handlers, clock, on_runs=self._dispatcher.wake)
-        self.replayer = Replayer(log, handlers, clock, on_runs=self._dispatcher.wake)
+        self.router = Router(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
+        self.replayer = Replayer(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
         loops = [self._dispatcher.run(), self.replayer.run()]
         if not self._replays_only:
             loops += [self.router.run(), self._sender.run()]
@@ -110,11 +116,6 @@ class Workers:
         self.replayer.replace(handlers)
         self._dispatcher.replace(handlers, concurrency=config.dispatch.concurrency)
         self._watch_names()
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How attempts have ended since the start."""
-        return self._dispatcher.counts
 
     def _watch_names(self) -> None:
         """Tell the watchdog whose code is whose."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EventRecord,
         HandlerBacklog,
         LogStatus,
+        LogVitals,
         NewEvent,
         QuarantineRecord,
         Refused,
@@ -208,6 +209,14 @@ class EventLog(EventReader, Protocol):
 
         0 if the cursor is no longer where the batch begins: somebody else has made them.
         """
+        ...
+
+    async def vitals(self) -> LogVitals:
+        """How the log is doing now."""
+        ...
+
+    async def unfinished(self) -> Mapping[str, int]:
+        """Runs that are not finished, by handler. It takes a while if there are many."""
         ...
 
     async def announce(self, note: str) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from storage.states import RunState
+    from storage.tally import Histogram
 
 Origin = Literal["webhook", "reconcile", "watchdog"]
 
@@ -247,3 +248,26 @@ class LogStatus:
     wal_bytes: int
     sqlite_version: str
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogVitals:
+    """How the log is doing now. Cheap to ask for, whatever is in the log."""
+
+    unrouted: int
+    """Events that wait for their routing."""
+    unrouted_since_ms: int | None
+    """When the oldest of them was received."""
+    due_since_ms: Mapping[str, int]
+    """When the oldest waiting live run of each handler may have been claimed, or will be."""
+    queue_rows: int
+    queue_bytes: int
+    """What waits to be written."""
+    batch_rows: Histogram
+    sync_seconds: Histogram
+    """How many changes were committed together, and what committing took."""
+    size_bytes: int
+    wal_bytes: int
+    free_bytes: int
+    free_inodes: int | None
+    """None where the file system does not count them."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from storage.errors import LogUnusable
-from storage.sqlite import append, effects, read, runs
+from storage.records import LogVitals
+from storage.sqlite import append, effects, read, runs, vitals
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -186,6 +187,22 @@ class SqliteLog(SqliteReader):
     async def extend_replay(self, batch: ReplayBatch) -> int:
         """See `EventLog.extend_replay`."""
         return await self._writer.do(self._replays.extend, batch)
+
+    async def vitals(self) -> LogVitals:
+        """See `EventLog.vitals`."""
+        found = await self._ask(lambda connection: vitals.waiting(connection) | vitals.room(self._path))
+        writer = self._writer
+        return LogVitals(
+            queue_rows=writer.queue_rows,
+            queue_bytes=writer.queue_bytes,
+            batch_rows=writer.batch_rows,
+            sync_seconds=writer.sync_seconds,
+            **found,
+        )
+
+    async def unfinished(self) -> Mapping[str, int]:
+        """See `EventLog.unfinished`."""
+        return await self._ask(vitals.unfinished, limited=False)
 
     async def announce(self, note: str) -> None:
         """See `EventLog.announce`."""

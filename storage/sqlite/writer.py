@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from storage.errors import LogBroken, LogUnavailable
 from storage.sqlite.faults import Fault, classify, name_of
+from storage.tally import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,6 +42,9 @@ QUEUE_BYTES: Final = 64 * 1024 * 1024
 """What may wait. Above it callers wait for room, until their own deadline."""
 PROBE_SECONDS: Final = 1.0
 """How often a log that could not be written is tried again."""
+BATCH_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+SYNC_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+"""The bounds of what is counted: a good drive syncs in less than a millisecond, a spinning disk in 16."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,8 @@ class Writer:
         self._closing = False
         self.healthy = True
         self.broken: LogBroken | None = None
+        self.batch_rows = Histogram(BATCH_ROWS)
+        self.sync_seconds = Histogram(SYNC_SECONDS)
         self.stopped = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="klenhook-writer", daemon=True)
         self._thread.start()
@@ -111,6 +117,16 @@ class Writer:
     def _kick(self) -> None:
         self._kicked = False
         self._awake.set()
+
+    @property
+    def queue_rows(self) -> int:
+        """How many operations wait."""
+        return len(self._queue)
+
+    @property
+    def queue_bytes(self) -> int:
+        """The bodies of those that wait or are under way."""
+        return self._bytes
 
     async def close(self) -> None:
         """Finish what waits, then end the thread. The connection stays open for the caller to close.
@@ -176,7 +192,10 @@ class Writer:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 results = self._apply(batch, run)
+                began = time.perf_counter()
                 self._connection.execute("COMMIT")
+                self.sync_seconds.observe(time.perf_counter() - began)
+                self.batch_rows.observe(len(batch))
             except Exception as error:  # noqa: BLE001 -- sorted out by classify; the thread must live on
                 self._roll_back()
                 fault = classify(error)

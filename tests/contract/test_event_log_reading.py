@@ -295,3 +295,39 @@ async def test_a_query_only_reads(log: EventLog, statement: str) -> None:
 
     await log.append(new_event())
     assert (await log.sql("SELECT count(*) FROM events"))[1] == [(1,)]
+
+
+async def test_vitals_tell_what_waits_and_since_when(log: EventLog) -> None:
+    """Unrouted events with the oldest's age, the oldest due live run of each handler, and the room there is."""
+    empty = await log.vitals()
+    for hours in (0, 1):
+        await log.append(new_event(received_at_ms=START + hours))
+    unrouted = await log.vitals()
+    await route_all(log, NewRun("hello"), NewRun("mail"), now_ms=START + 7)
+    await log.finish(outcome((await claim(log, "mail", most=1, now_ms=START + 7))[0]))
+    await log.finish(outcome((await claim(log, "mail", most=1, now_ms=START + 7))[0]))
+    routed = await log.vitals()
+
+    assert (empty.unrouted, empty.unrouted_since_ms, empty.due_since_ms) == (0, None, {})
+    assert (unrouted.unrouted, unrouted.unrouted_since_ms) == (2, START)
+    assert (routed.unrouted, routed.unrouted_since_ms, routed.due_since_ms) == (0, None, {"hello": START + 7})
+    assert routed.size_bytes > 0
+    assert routed.free_bytes > 0
+    assert routed.batch_rows.cumulative[-1] == routed.sync_seconds.cumulative[-1] >= 5
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_unfinished_runs_are_counted_by_handler(log: EventLog, *, ordered: bool) -> None:
+    """Those that are due, wait behind another, run, or are to be retried; not those that have ended."""
+    for _ in range(5):
+        await log.append(new_event(calendar_event_uuid=UUIDS[0]))
+    await route_all(log, NewRun("hello", ordered=ordered), NewRun("mail", ordered=ordered))
+    [first] = await claim(log, most=1)
+    running = await log.unfinished()
+    await log.finish(outcome(first, "retrying", due_at_ms=START + 9))
+    retrying = await log.unfinished()
+    [again] = await claim(log, most=1, now_ms=START + 9) if ordered else await claim(log, most=1)
+    await log.finish(outcome(again))
+
+    assert running == retrying == {"hello": 5, "mail": 5}
+    assert await log.unfinished() == {"hello": 4, "mail": 5}

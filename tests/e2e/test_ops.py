@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,44 +11,12 @@ import pytest
 import storage
 from receiver.config import load_config
 from receiver.service import ListenError, Service
-from tests.support.klen import Answer, exchange, post, webhook
-from tests.support.service import running, write_config, write_plugin
+from tests.support.klen import post, webhook
+from tests.support.ops import TOKEN, ask, listening
+from tests.support.service import write_config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-TOKEN = "an-ops-token-of-some-length"
-OPS = '[ops]\nlisten = "127.0.0.1:0"\n'
-PLUGIN = "from receiver import AnyEvent, on\n@on(AnyEvent)\nasync def hello(event): pass\n"
-
-
-@asynccontextmanager
-async def listening(folder: Path, extra: str = OPS) -> AsyncIterator[tuple[Service, int]]:
-    """A service, and the port of its private listener."""
-    write_plugin(folder, PLUGIN)
-    async with running(folder, extra) as service:
-        note = storage.holder(f"sqlite:///{folder}/klenhook.db").note
-        assert note is not None
-        yield service, int(note.rpartition(":")[2])
-
-
-async def ask(
-    port: int,
-    method: str,
-    path: str,
-    body: Any = None,
-    *,
-    host: str = "127.0.0.1",
-    kind: str = "application/json",
-    token: str | None = None,
-) -> Answer:
-    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = [f"{method} {path} HTTP/1.1", f"Content-Length: {len(data)}"]
-    lines += [f"Host: {host}"] if host else []
-    lines += [f"Content-Type: {kind}"] if data else []
-    lines += [f"Authorization: {token}"] if token else []
-    return await exchange(port, "\r\n".join(lines).encode() + b"\r\n\r\n" + data)
 
 
 async def test_a_replay_is_started_and_followed(tmp_path: Path) -> None:
@@ -94,7 +60,7 @@ async def test_only_our_own_names_are_served(tmp_path: Path, host: str, status: 
 
 async def test_a_token_is_always_asked_for(tmp_path: Path) -> None:
     """Once it is set, nothing is answered without it, health included."""
-    async with listening(tmp_path, f'{OPS}token = "{TOKEN}"\n') as (_, port):
+    async with listening(tmp_path, token=TOKEN) as (_, port):
         for wrong in (None, "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer é"):
             for path in ("/healthz", "/replays", "/replays/1"):
                 answer = await ask(port, "GET", path, token=wrong)

@@ -31,7 +31,7 @@ DOCUMENTS = sorted(
         *ROOT.glob("*.md"),
         *(
             found
-            for room in ("receiver", "storage", "handlers", "tests")
+            for room in ("receiver", "storage", "handlers", "tests", "deploy")
             for found in (ROOT / room).rglob("*.md")
         ),
     ]
