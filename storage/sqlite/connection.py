@@ -160,7 +160,10 @@ def make_private(path: Path) -> None:
         LogUnusable: it cannot be created or written.
     """
     try:
+        missing = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in missing:
+            _sync_folder(folder.parent)
         if not path.exists():
             path.touch(0o600)
         path.chmod(0o600)
@@ -168,3 +171,12 @@ def make_private(path: Path) -> None:
         raise LogUnusable(f"{path} cannot be written: {error.strerror}. Check its owner and mode.") from error
     if not os.access(path, os.W_OK):
         raise LogUnusable(f"{path} cannot be written. Is its file system read-only?")
+
+
+def _sync_folder(folder: Path) -> None:
+    """SQLite syncs the log's own folder, but not those above: a power cut could take a new one away."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

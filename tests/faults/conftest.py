@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.faults import shim
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Size(Protocol):
@@ -47,3 +50,9 @@ def _moments(record_property: Callable[[str, object], None]) -> random.Random:
     record_property("seed", seed)
     print(f"FAULTS_SEED={seed}")
     return random.Random(seed)  # noqa: S311 -- as above
+
+
+@pytest.fixture(name="library", scope="session")
+def _library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preloaded library of `shim.py`."""
+    return shim.build(tmp_path_factory.mktemp("shim"))

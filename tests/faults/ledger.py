@@ -12,10 +12,10 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.faults.book import Book
@@ -50,7 +50,7 @@ _LEFT: Final = (
 class Findings:
     """What is wrong; nothing, if it is all right."""
 
-    missing: list[int] = field(default_factory=list)
+    missing: list[int | str] = field(default_factory=list)
     """Acknowledged, and not stored under that id."""
     foreign: list[str] = field(default_factory=list)
     """Stored, and never sent."""
@@ -76,7 +76,7 @@ class Findings:
             f"{name}: {len(items)}, such as {items[:3]}" for name, items in found.items() if items
         )
 
-    def _named(self) -> dict[str, list[int] | list[str]]:
+    def _named(self) -> dict[str, list[Any]]:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -96,10 +96,10 @@ def check(book: Book, log: Path, effects: Path | None = None, *, ended: bool = F
             verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
             if verdict != "ok":
                 findings.damage.append(str(verdict))
-            stored = dict(_stored(connection, number_of, findings))
+            stored = dict(check_stored(connection, number_of, findings))
             _check_acked(book, stored, findings)
             if effects is not None:
-                _check_work(connection, set(effects.read_text().split()), findings, ended=ended)
+                check_work(connection, set(effects.read_text().split()), findings, ended=ended)
     except sqlite3.Error as error:
         findings.damage.append(f"{type(error).__name__}: {error}")
     return findings
@@ -120,10 +120,10 @@ def left(log: Path) -> bool:
         return any(connection.execute(question).fetchone()[0] for question in _LEFT)
 
 
-def _stored(
-    connection: sqlite3.Connection, number_of: dict[str, int], findings: Findings
+def check_stored(
+    connection: sqlite3.Connection, number_of: Mapping[str, int], findings: Findings
 ) -> Iterator[tuple[str, int]]:
-    """Each stored event's id, and the number that its sender knows it by."""
+    """Each stored event's id, and the number that its sender knows it by; `number_of` by the body's hash."""
     seen: set[int] = set()
     for event_id, digest, body in connection.execute("SELECT event_id, body_sha256, body FROM event"):
         if hashlib.sha256(body).digest() != digest:
@@ -146,10 +146,13 @@ def _check_acked(book: Book, stored: dict[str, int], findings: Findings) -> None
             findings.twice.append(number)
 
 
-def _check_work(
-    connection: sqlite3.Connection, effects: set[str], findings: Findings, *, ended: bool
+def check_work(
+    connection: sqlite3.Connection, effects: set[str] | None, findings: Findings, *, ended: bool
 ) -> None:
-    """Every routed event has a run of the handler; those that are done have their effects."""
+    """Every routed event has a run of the handler; those that are done have their effects.
+
+    `effects` are those outside; None leaves them out.
+    """
     done: Counter[str] = Counter()
     routed = connection.execute(
         "SELECT e.event_id, json_extract(CAST(e.body AS TEXT), '$.calendar_event.title'), h.name, r.state "
@@ -164,7 +167,7 @@ def _check_work(
             continue
         if state == "done":
             done[title] += 1
-            if event_id not in effects:
+            if effects is not None and event_id not in effects:
                 findings.without_effect.append(event_id)
         elif ended and state in ("pending", "running", "retrying"):
             findings.unfinished.append(event_id)

@@ -22,7 +22,7 @@ import pytest
 from storage import open_log, open_reader, sqlite_path
 from storage.errors import LogLocked, LogUnusable
 from storage.records import Selection
-from storage.sqlite.connection import APPLICATION_ID, connect_reader, connect_writer
+from storage.sqlite.connection import APPLICATION_ID, connect_reader, connect_writer, make_private
 from storage.sqlite.log import SqliteLog
 from storage.sqlite.migrations import SCHEMA_VERSION, migrations
 from storage.sqlite.views import VIEWS
@@ -483,3 +483,20 @@ print(n)
             status = await log.status()
             assert (status.version, status.events, status.settings["auto_vacuum"]) == (SCHEMA_VERSION, 1, 2)
             await log.aclose()
+
+
+def test_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that a new folder stands in is synced, or a power cut could take it away with the log in it."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(os.path.realpath(f"/dev/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    make_private(tmp_path / "new" / "deep" / "log.db")
+
+    if Path("/proc/self/fd").exists():  # elsewhere the name of a descriptor cannot be asked for
+        assert {str(tmp_path.resolve()), str(tmp_path.resolve() / "new")} == set(synced)
+    assert len(synced) == 2

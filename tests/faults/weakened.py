@@ -1,0 +1,45 @@
+"""`klenhook serve` with one of its promises taken out: `python -m tests.faults.weakened HOW serve ...`.
+
+A test that has never failed may be blind. These are services that the power cut must convict; they exist
+here alone, and nothing in the product can switch to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+from receiver.cli import main
+from storage.records import Appended
+from storage.sqlite import connection
+from storage.sqlite.log import SqliteLog
+
+if TYPE_CHECKING:
+    from storage.records import NewEvent
+
+
+def synchronous_normal() -> None:
+    """A commit is not synced; only checkpoints are."""
+    connection._WRITER_SETTINGS["synchronous"] = 1
+
+
+def answer_first() -> None:
+    """The answer leaves before the commit."""
+    append = SqliteLog.append
+    under_way: set[asyncio.Task[Any]] = set()
+
+    async def early(self: SqliteLog, event: NewEvent) -> Appended:
+        task = asyncio.ensure_future(append(self, event))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        return Appended(event.event_id, duplicate=False)
+
+    SqliteLog.append = early  # type: ignore[method-assign]  # the point of it
+
+
+HOW = {"synchronous-normal": synchronous_normal, "answer-first": answer_first}
+
+if __name__ == "__main__":
+    HOW[sys.argv.pop(1)]()
+    main()
