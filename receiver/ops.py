@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ from receiver.errors import InvalidJSON
 from receiver.jsonbody import parse_json
 from receiver.listener import Handler, error_response, json_response
 from receiver.metrics import CONTENT_TYPE_LATEST
+from receiver.quarantine import NotKeptError, StillUnreadableError, release
 from receiver.replay import report
 from storage.errors import StorageError
 from storage.records import Selection
@@ -36,6 +38,9 @@ LARGEST_BODY: Final = 65_536
 BODY_SECONDS: Final = 5.0
 MOST_REPLAYS: Final = 100
 """Of a listing, the newest."""
+
+_NUMBERED: Final = re.compile(r"(?P<parent>/[a-z]+)/(?P<number>[0-9]{1,18})(?P<action>(?:/[a-z]+)?)")
+"""The path of something that has a number; 18 digits are what a row's number can have."""
 
 Route = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
@@ -91,12 +96,14 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
             "/metrics": self._methods(GET=self._page),
             "/replays": self._methods(GET=self._replays, POST=self._start),
         }
-        self._one_replay = self._methods(GET=self._replay)
+        self._numbered = {
+            "/replays": self._methods(GET=self._replay),
+            "/quarantine/release": self._methods(POST=self._release),
+        }
 
     def __getitem__(self, path: str) -> Mapping[str, Handler]:
-        parent, _, number = path.rpartition("/")
-        if parent == "/replays" and _is_number(number):
-            return self._one_replay
+        if match := _NUMBERED.fullmatch(path):
+            return self._numbered[f"{match['parent']}{match['action']}"]
         return self._table[path]
 
     def __iter__(self) -> Iterator[str]:
@@ -163,11 +170,21 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         return json_response(200, {"replays": [await report(self._log, record) for record in records]})
 
     async def _replay(self, request: web.BaseRequest) -> web.Response:
-        number = int(request.path.rpartition("/")[2])
+        number = _number(request)
         records = await self._log.replays(number)
         if not records:
             return error_response(404, "not_found", f"There is no replay {number}.")
         return json_response(200, await report(self._log, records[0]))
+
+    async def _release(self, request: web.BaseRequest) -> web.Response:
+        try:
+            appended = await release(self._log, _number(request))
+        except NotKeptError as error:
+            return _refused(404, "not_found", f"{error}")
+        except StillUnreadableError as error:
+            return _refused(409, "unreadable", f"{error}")
+        status = "duplicate" if appended.duplicate else "accepted"
+        return json_response(200, {"status": status, "event_id": appended.event_id})
 
     async def _start(self, request: web.BaseRequest) -> web.Response:
         try:
@@ -187,8 +204,11 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         return json_response(201, {"replay_id": replay_id})
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 18  # noqa: PLR2004 -- what a row's number can have
+def _number(request: web.BaseRequest) -> int:
+    """The one in its path."""
+    match = _NUMBERED.fullmatch(request.path)
+    assert match is not None  # noqa: S101 -- the table found it by that
+    return int(match["number"])
 
 
 def _refused(status: int, code: str, message: str) -> web.Response:

@@ -118,17 +118,31 @@ def ask(config_path: str | None, question: Callable[[EventReader], Awaitable[T]]
     return asyncio.run(asking())
 
 
-def change(config_path: str | None, action: Callable[[EventLog], Awaitable[T]]) -> T:
-    """Do something to the log that changes it. Refused, with exit status 1, while a service has it."""
+def change(
+    config_path: str | None,
+    action: Callable[[EventLog], Awaitable[T]],
+    *,
+    there: Callable[[Config], Awaitable[T]] | None = None,
+) -> T:
+    """Do something to the log that changes it; while a service has it, `there` asks that one to do it.
+
+    Without `there`, it is refused then, with exit status 1.
+    """
     import asyncio
 
     from storage import open_log
     from storage.errors import LogLocked
 
-    url = load(config_path).storage_url
+    config = load(config_path)
+    url = config.storage_url
 
     async def changing() -> T:
-        log = await open_log(url)
+        try:
+            log = await open_log(url)
+        except LogLocked:
+            if there is None:
+                raise
+            return await there(config)
         try:
             return await action(log)
         finally:

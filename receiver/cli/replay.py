@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-import json
 import re
 import sys
 from collections import Counter
@@ -219,7 +218,7 @@ async def _replay(config: Config, wanted: Wanted, watch: Watch, *, wait: bool) -
         return await replay_here(config, wanted.selection, wanted.target, watch, paused=paused)
     except LogLocked:
         body = {key: value for key, value in asdict(wanted.selection).items() if key != "limit"}
-        request = json.dumps({"selection": body, "target": wanted.target}).encode()
+        request = {"selection": body, "target": wanted.target}
         return await replay_there(config, request, watch, paused=paused, wait=wait)
 
 

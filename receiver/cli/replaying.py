@@ -1,21 +1,19 @@
 """A replay at work: in the running service, asked over its private listener, or in this process.
 
-The rule easiest to break: the log's lock decides who does it, never a guess. Whoever holds it leaves its
-address beside the log.
+The rule easiest to break: the log's lock decides who does it, never a guess.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.cli.common import fail, one_line
+from receiver.cli.common import fail
 from storage.states import UNFINISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from rich.progress import Progress
 
@@ -23,8 +21,7 @@ if TYPE_CHECKING:
     from storage.log import EventReader
     from storage.records import Selection
 
-ADDRESS_SECONDS: Final = 3.0
-"""A service that starts holds the log a moment before it listens."""
+UNDONE: Final = "Nothing was replayed."
 POLL_SECONDS: Final = 0.2
 
 
@@ -142,25 +139,20 @@ async def replay_here(
 
 
 async def replay_there(
-    config: Config, request: bytes, watch: Watch, *, paused: Collection[str], wait: bool
+    config: Config, request: Mapping[str, Any], watch: Watch, *, paused: Collection[str], wait: bool
 ) -> dict[str, Any]:
     """Have the running service do it.
 
     Raises:
         click.ClickException: it cannot be reached, or refuses.
     """
-    from receiver.sender import exchange
+    from receiver.cli.running import post
     from storage import open_reader
 
     watch.by_service = True
-    headers = {"Content-Type": "application/json"}
-    if token := config.ops.token.get_secret_value():
-        headers["Authorization"] = f"Bearer {token}"
-    url = f"http://{await _address(config)}/replays"
-    answer = await asyncio.to_thread(exchange, "POST", url, request, headers)
-    replay_id = _read(answer.status, answer.body).get("replay_id")
+    replay_id = (await post(config, "/replays", request, undone=UNDONE)).get("replay_id")
     if not isinstance(replay_id, int):
-        raise fail("what answers at the service's private address is not klenhook. Nothing was replayed.")
+        raise fail(f"what answers at the service's private address is not klenhook. {UNDONE}")
     log = await open_reader(config.storage_url)
     try:
         if wait:
@@ -170,35 +162,3 @@ async def replay_there(
         return await report(log, (await log.replays(replay_id))[0])
     finally:
         await log.aclose()
-
-
-async def _address(config: Config) -> str:
-    """Where the process that holds the log takes commands."""
-    from storage import holder
-
-    found = holder(config.storage_url)
-    for _ in range(round(ADDRESS_SECONDS / POLL_SECONDS)):
-        if found.note is not None:
-            return found.note
-        await asyncio.sleep(POLL_SECONDS)
-        found = holder(config.storage_url)
-    raise fail(
-        f"another klenhook (process {found.pid or 'unknown'}) has the log and takes no commands: its private "
-        "listener is off, since the address was taken. Set ops.listen and restart it. Nothing was replayed."
-    )
-
-
-def _read(status: int, body: str) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    found = found if isinstance(found, dict) else {}
-    if status == 201:  # noqa: PLR2004 -- Created, RFC 9110 section 15.3.2
-        return found
-    if status == 401:  # noqa: PLR2004 -- Unauthorized, RFC 9110 section 15.5.2
-        raise fail(
-            "the running service wants its ops.token; this configuration has another. Nothing was replayed."
-        )
-    message = one_line(str(found.get("message", "")))
-    raise fail(f"the running service answered {status}: {message} Nothing was replayed.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -19,9 +20,11 @@ from typing import Any
 import pytest
 
 from storage import open_log
+from storage.records import Selection
 from tests.support.commands import DIGITS, HOSTILE, Commands, change, fill, receive
 from tests.support.klen import UUID, headers, webhook
 from tests.support.logs import new_event
+from tests.support.ops import TOKEN, listening
 from tests.support.service import Process, klenhook, write_config
 
 KEYS = [
@@ -616,17 +619,34 @@ def test_a_file_that_cannot_be_written_can_be_read(run: Commands) -> None:
     assert seqs(run) == [4, 3, 2, 1]
 
 
-async def test_changing_is_refused_while_somebody_holds_the_log(folder: Path) -> None:
-    """`release` does not touch a log that is in use, and says what to do; reading goes on."""
+async def test_a_log_that_somebody_holds_without_listening(folder: Path) -> None:
+    """`release` does not touch a log whose holder takes no commands, and says what to do; reading goes on."""
     log = await open_log(f"sqlite:///{folder}/klenhook.db")
     try:
         done = klenhook(folder, "log", "quarantine", "release", "2", status=1)
-        assert "Stop the service first" in done.stderr
+        assert "takes no commands" in done.stderr
+        assert done.stderr.endswith("Nothing was changed.\n")
         assert [
             record["id"] for record in objects(klenhook(folder, "log", "quarantine", "--json").stdout)
         ] == [2, 1]
     finally:
         await log.aclose()
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+async def test_a_running_service_releases(folder: Path, token: str) -> None:
+    """While a service has the log, it does what `release` asks, and its handlers get the event."""
+    async with listening(folder, token=token) as (service, _):
+        done = await asyncio.to_thread(klenhook, folder, "log", "quarantine", "release", "2")
+        again = await asyncio.to_thread(klenhook, folder, "log", "quarantine", "release", "2")
+        refused = await asyncio.to_thread(klenhook, folder, "log", "quarantine", "release", "1", status=1)
+        async with asyncio.timeout(10):
+            while (event := (await service.log.page(Selection()))[0]).runs.get("hello") != "done":
+                await asyncio.sleep(0.02)
+
+    assert done.stderr == f"Released 2 as event {event.event_id}.\n"
+    assert f"has it already, as event {event.event_id}" in again.stderr
+    assert "still is no JSON" in refused.stderr
 
 
 def test_the_log_of_a_running_service(tmp_path: Path, unused_tcp_port: int) -> None:

@@ -39,6 +39,23 @@ async def test_a_replay_is_started_and_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "/quarantine/1",
+        "/quarantine/1/release",
+        "/replays/1/release",
+        "/replays/",
+        "/replays/-1",
+        "/replays/x",
+    ],
+)
+async def test_what_is_not_there(tmp_path: Path, path: str) -> None:
+    """A number that nothing has, and a path that nothing is at, are 404; quarantine 1 is not there either."""
+    async with listening(tmp_path) as (_, port):
+        assert (await ask(port, "POST", path, {})).status == 404
+
+
+@pytest.mark.parametrize(
     ("host", "status"),
     [
         ("127.0.0.1", 200),

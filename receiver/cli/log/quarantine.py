@@ -1,8 +1,4 @@
-"""`klenhook log quarantine`: signed bodies that could not be read, and the way back for them.
-
-The rule easiest to break: a body is marked as released only after it is in the log as an event, so that a
-crash in between leaves it here and releasing it again finds its own event.
-"""
+"""`klenhook log quarantine`: signed bodies that could not be read, and the way back for them."""
 
 from __future__ import annotations
 
@@ -30,8 +26,9 @@ from receiver.cli.log.filters import number as in_range
 from receiver.cli.log.records import short_time
 
 if TYPE_CHECKING:
-    from storage.log import EventLog, EventReader
-    from storage.records import Appended, NewEvent, QuarantineRecord, Refused
+    from receiver.config import Config
+    from storage.log import EventReader
+    from storage.records import Appended, QuarantineRecord, Refused
 
 
 @click.group(invoke_without_command=True)
@@ -108,21 +105,23 @@ def _to_object(record: QuarantineRecord, refused: Refused) -> dict[str, Any]:
 def release(number: int, config_path: str | None) -> None:
     """Read one body again and, if it is JSON now, record it as an event, received when it was received.
 
-    It changes the log, so the service must be stopped; its handlers get the event when it starts again.
+    The running service does it; without one, this command does, and handlers get the event when the service
+    starts.
 
     \b
     Example:
       klenhook log quarantine release 3
     """
-    _, refused = ask(config_path, lambda log: _find(log, number))
-    event = _read_again(number, refused)
+    from receiver.cli.running import post
+    from receiver.quarantine import release as let_in
+    from storage.records import Appended
 
-    async def let_in(log: EventLog) -> Appended:
-        appended = await log.append(event)
-        await log.released(number)
-        return appended
+    async def there(config: Config) -> Appended:
+        answer = await post(config, f"/quarantine/{number}/release", {})
+        return Appended(str(answer["event_id"]), duplicate=answer["status"] == "duplicate")
 
-    appended = change(config_path, let_in)
+    ask(config_path, lambda log: _find(log, number))  # before a log is made where there is none
+    appended = change(config_path, lambda log: let_in(log, number), there=there)
     if appended.duplicate:
         say(f"The log has it already, as event {appended.event_id}; {number} is marked as released.")
     else:
@@ -135,21 +134,3 @@ async def _find(log: EventReader, number: int) -> tuple[QuarantineRecord, Refuse
     if refused is None or not records:
         raise fail(f"Quarantine has no body {number}. `klenhook log quarantine` lists what it has.")
     return records[0], refused
-
-
-def _read_again(number: int, refused: Refused) -> NewEvent:
-    from receiver.errors import InvalidJSON
-    from receiver.intake import Delivery, read_event
-
-    delivery = Delivery(
-        source=refused.source,
-        body=refused.body,
-        received_at_ms=refused.received_at_ms,
-        secret_fingerprint=refused.secret_fingerprint,
-        delivery_id=refused.delivery_id,
-        headers=tuple(json.loads(refused.headers).items()),
-    )
-    try:
-        return read_event(delivery)
-    except InvalidJSON as error:
-        raise fail(f"Body {number} still is no JSON ({error.reason}). It stays in quarantine.") from None
