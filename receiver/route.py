@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 from receiver import logs
 from receiver.clock import to_datetime
 from receiver.events import parse_event
+from receiver.jsonbody import parse_json
 from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
+from receiver.words import words_of
 from storage.work import NewRun, Routing, Subject
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class Router:
         takers = takers_of(event, self._handlers)
         if not takers:
             self._suggest(event.event_type)
-        return routing_to(event, takers)
+        return routing_to(event, takers, words=words_of(parse_json(event.body)))
 
     def _suggest(self, event_type: str | None) -> None:
         """Once per type, log the handler that would catch an event nobody wants."""
@@ -138,10 +140,10 @@ def _chosen(handler: Handler, event: Unrouted) -> bool:
         return True
 
 
-def routing_to(event: Unrouted, handlers: Iterable[Handler]) -> Routing:
+def routing_to(event: Unrouted, handlers: Iterable[Handler], *, words: str = "") -> Routing:
     """The decision that these handlers get the event."""
     runs = tuple(NewRun(handler.name, ordered=handler.ordered) for handler in handlers)
-    return Routing(seq=event.seq, source=event.source, subject=subject_of(event), runs=runs)
+    return Routing(event.seq, event.source, subject_of(event), runs, words)
 
 
 def subject_of(event: Unrouted) -> Subject | None:

@@ -122,6 +122,8 @@ class Selection:
     """Events that this version of a handler's code was called for."""
     after_seq: int | None = None
     """Only events behind this one, oldest first. Without it: newest first."""
+    words: tuple[tuple[str, ...], ...] = ()
+    """Only routed events that have one word of every group. A `*` behind a word means all that begin so."""
     limit: int = 50
     """0 is all."""
 

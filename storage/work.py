@@ -57,6 +57,8 @@ class Routing:
     source: str
     subject: Subject | None
     runs: tuple[NewRun, ...]
+    words: str = ""
+    """What the event is found by, separated by blanks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,9 @@ async def _replay(config: Config, wanted: Wanted, watch: Watch, *, wait: bool) -
     try:
         return await replay_here(config, wanted.selection, wanted.target, watch, paused=paused)
     except LogLocked:
-        body = {key: value for key, value in asdict(wanted.selection).items() if key != "limit"}
+        body = {
+            key: value for key, value in asdict(wanted.selection).items() if key not in ("limit", "words")
+        }
         request = {"selection": body, "target": wanted.target}
         return await replay_there(config, request, watch, paused=paused, wait=wait)
 

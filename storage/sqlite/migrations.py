@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlite_utils import Database, Migrations
 
 from storage.sqlite.connection import APPLICATION_ID, user_version
+from storage.sqlite.search import CREATE as SEARCH
 from storage.sqlite.views import VIEWS
 
 if TYPE_CHECKING:
@@ -203,8 +204,15 @@ def second(db: Database) -> None:
         db.conn.execute(statement)
 
 
-SCHEMA_VERSION = 2
-"""How many migrations this version knows."""
+@migrations(name="0004_search")
+def fourth(db: Database) -> None:
+    """The index of words."""
+    for statement in SEARCH:
+        db.conn.execute(statement)
+
+
+SCHEMA_VERSION = 4
+"""The number of the last migration this version knows."""
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.sqlite import effects
+from storage.sqlite import effects, search
 from storage.sqlite.append import chunks, insert
 from storage.sqlite.subjects import Subjects
 from storage.states import FINISHED, FOLLOWS, WAITING
@@ -54,6 +54,7 @@ class Runs:
             _ROUTING,
             [(routing.seq, subject, None) for routing, subject in zip(routings, subjects, strict=True)],
         )
+        search.learn(connection, ((routing.seq, routing.words) for routing in routings))
         insert(
             connection, _RUN, self._lined_up(connection, list(zip(routings, subjects, strict=True)), now_ms)
         )

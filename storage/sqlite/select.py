@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from storage.sqlite import search
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -40,7 +42,7 @@ class Where:
 def count(connection: sqlite3.Connection, selection: Selection) -> int:
     """How many events are selected."""
     where = _where(connection, selection)
-    query = f"SELECT count(*) FROM event e WHERE {where}"  # noqa: S608 -- conditions below, values bound
+    query = f"SELECT count(*) FROM {_events(selection)} WHERE {where}"  # noqa: S608 -- conditions below, values bound
     return int(connection.execute(query, where.values).fetchone()[0])
 
 
@@ -48,17 +50,31 @@ def page(connection: sqlite3.Connection, selection: Selection, before_seq: int |
     """The next numbers: ascending behind `after_seq`, else descending below `before_seq`."""
     where = _where(connection, selection)
     if before_seq is not None:
-        where.add("e.seq < ?", before_seq)
+        where.add(f"{_seq(selection)} < ?", before_seq)
     direction = "DESC" if selection.after_seq is None else "ASC"
     most = min(selection.limit or PAGE, PAGE)
-    query = f"SELECT e.seq FROM event e WHERE {where} ORDER BY e.seq {direction} LIMIT {most}"  # noqa: S608 -- as above
+    query = (
+        f"SELECT e.seq FROM {_events(selection)} WHERE {where} "  # noqa: S608 -- as above
+        f"ORDER BY {_seq(selection)} {direction} LIMIT {most}"
+    )
     return [int(row[0]) for row in connection.execute(query, where.values)]
+
+
+def _events(selection: Selection) -> str:
+    """Where events are found. The index of words goes first, from one of its ends, as far as needed."""
+    return "search CROSS JOIN event e ON e.seq = search.rowid" if selection.words else "event e"
+
+
+def _seq(selection: Selection) -> str:
+    return "search.rowid" if selection.words else "e.seq"
 
 
 def _where(connection: sqlite3.Connection, selection: Selection) -> Where:
     where = Where()
+    if selection.words:
+        where.add("search MATCH ?", search.expression(connection, selection.words))
     if selection.after_seq is not None:
-        where.add("e.seq > ?", selection.after_seq)
+        where.add(f"{_seq(selection)} > ?", selection.after_seq)
     if selection.since_ms is not None:
         where.add("e.received_at >= ?", selection.since_ms)
     if selection.until_ms is not None:

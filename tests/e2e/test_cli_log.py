@@ -16,16 +16,17 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from storage import open_log
 from storage.records import Selection
 from tests.support.commands import DIGITS, HOSTILE, Commands, change, fill, receive
-from tests.support.klen import UUID, headers, webhook
+from tests.support.klen import UUID, headers, post, webhook
 from tests.support.logs import new_event
 from tests.support.ops import TOKEN, listening
-from tests.support.service import Process, klenhook, write_config
+from tests.support.service import Process, klenhook, running, write_config
 
 KEYS = [
     "seq",
@@ -666,3 +667,68 @@ def test_the_log_of_a_running_service(tmp_path: Path, unused_tcp_port: int) -> N
         assert (record["event_id"], record["delivery_id"]) == (event_id, "d1")
         assert service.terminate() == 0
     assert len(objects(klenhook(tmp_path, "log", "list", "--json").stdout)) == 1
+
+
+# search
+
+
+@pytest.fixture
+def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
+    """A service that has seen a few bookings, and has stopped."""
+    write_config(tmp_path)
+
+    async def serve() -> None:
+        async with running(tmp_path) as service:
+            for title, name, email, phone in (
+                ("First talk", "Zoë Łuk", "zoe@example.com", "+1 (555) 123-4567"),
+                ("Second talk", "Bob", "bob@example.org", "+15559876543"),
+                (HOSTILE, "Carol", "carol@example.net", None),
+            ):
+                customer = {"name": name, "email": email, "phone": phone}
+                await post(service.port, webhook(uuid=str(uuid4()), title=title, customer=customer))
+            while await service.log.unrouted(1):
+                await asyncio.sleep(0.01)
+
+    asyncio.run(serve())
+    return Commands(tmp_path, monkeypatch, capfd)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["talk"], [2, 1]),
+        (["TALK", "zoe"], [1]),
+        (["talk zoë"], [1]),
+        (["Luk"], [1]),
+        (["zoe@example.com"], [1]),
+        (["example"], [3, 2, 1]),
+        (["+1 (555) 123-4567"], [1]),
+        (["555-123-4567"], [1]),
+        (["+1555"], [2, 1]),
+        (["ta*", "--limit", "1"], [2]),
+        (["talk", "--after", "0"], [1, 2]),
+        (["talk", "--type", "call.*"], []),
+        (["evil"], [3]),
+        (["--", "-talk"], [2, 1]),
+        (['" OR words:* NEAR('], []),
+    ],
+)
+def test_search(searched: Commands, typed: list[str], expected: list[int]) -> None:
+    """Events are found by what was typed, newest first, as records of `log list --json`."""
+    done = searched("log", "search", "--json", *typed)
+
+    assert done.status == 0
+    assert [record["seq"] for record in objects(done.out)] == expected
+    assert all(list(record) == KEYS for record in objects(done.out))
+    assert done.err == ("" if expected else "No events match.\n")
+
+
+def test_search_for_people(searched: Commands) -> None:
+    """A table shows what was found, with nothing in it that drives the terminal."""
+    done = searched("log", "search", "evil")
+
+    assert "\\x1b[31m=evil" in done.out
+    assert "\x1b" not in done.out
+    assert searched("log", "search", "***").status == 2
+    assert searched("log", "search").status == 2
+    assert searched("log", "search", "\udcff").status == 2

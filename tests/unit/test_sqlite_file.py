@@ -410,7 +410,7 @@ class TestMigrations:
     async def test_each_migration_has_its_number(self, path: Path) -> None:
         """A new log names the migrations it went through; the second time there is nothing to do."""
         names = [migration.name for migration in migrations._migrations]
-        assert len(names) == SCHEMA_VERSION
+        assert [int(name[:4]) for name in names][-1] == SCHEMA_VERSION
 
         for expected in (names, []):
             log = await open_log(f"sqlite:///{path}")

@@ -3,6 +3,7 @@
     filters.py     which events are meant: the options that list and export share
     records.py     one event as JSON and as a line for people
     listing.py     list
+    searching.py   search
     show.py        show
     query.py       sql
     export.py      export
@@ -21,6 +22,7 @@ from receiver.cli.log.export import export
 from receiver.cli.log.listing import list_events
 from receiver.cli.log.quarantine import quarantine
 from receiver.cli.log.query import sql
+from receiver.cli.log.searching import search
 from receiver.cli.log.show import show
 from receiver.cli.log.tail import tail
 
@@ -40,5 +42,5 @@ def log() -> None:
     """
 
 
-for command in (list_events, show, sql, export, tail, quarantine):
+for command in (list_events, search, show, sql, export, tail, quarantine):
     log.add_command(command)

@@ -38,12 +38,17 @@ def list_events(config_path: str | None, *, as_json: bool, count: bool, **chosen
     if count:
         number = ask(config_path, lambda log: log.count(selected))
         write_json({"count": number}) if as_json else click.echo(number)
-    elif not ask(config_path, lambda log: _as_json(log, selected) if as_json else _as_tables(log, selected)):
+    elif not ask(config_path, lambda log: write_events(log, selected, as_json=as_json)):
         say(
             "No events match."
             if selected != selection(limit=selected.limit)
             else "The log has no events yet."
         )
+
+
+async def write_events(log: EventReader, selected: Selection, *, as_json: bool) -> bool:
+    """Write the selected events for a script or for people; whether there were any."""
+    return await (_as_json if as_json else _as_tables)(log, selected)
 
 
 async def _as_json(log: EventReader, selected: Selection) -> bool:
