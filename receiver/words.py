@@ -42,6 +42,7 @@ _phone = re.compile(r"(?<!\w)\+?\(?\d[\d ().\-/\u00a0]{5,}\d(?!\w)")
 _begun_phone = re.compile(r"(?<!\w)\+ ?\(?\d[\d ().\-/\u00a0]*")
 _PHONE_DIGITS: Final = range(7, 16)
 """The longest is that of E.164; shorter runs are years and rooms."""
+_LONGEST_INLAND: Final = 11
 _COUNTRY_DIGITS: Final = (1, 2, 3)
 _SHORTEST_PREFIX: Final = 2
 
@@ -57,17 +58,15 @@ def words_of(value: JSON) -> str:
     texts: list[str] = []
     for text, is_phone in _texts(value):
         if is_phone:
-            digits = _digits(text)
-            if digits:
-                words[digits] = words[_backwards(digits)] = None
+            words.update((word, None) for word in _both_ways(text))
         else:
             texts.append(text[:MOST_CHARACTERS])
     text = _fold("\n".join(texts))
     if "@" in text:
         words.update((address[:LONGEST_WORD], None) for address in _email.findall(text))
-    for digits in map(_digits, _phone.findall(text)):
-        if len(digits) in _PHONE_DIGITS:
-            words[digits] = words[_backwards(digits)] = None
+    for number in _phone.findall(text):
+        if len(_digits(number)) in _PHONE_DIGITS:
+            words.update((word, None) for word in _both_ways(number))
     words.update((word[:LONGEST_WORD], None) for word in _word.findall(text))
     return " ".join(list(words)[:MOST_WORDS] if len(words) > MOST_WORDS else words)
 
@@ -139,7 +138,9 @@ def _spellings(digits: str) -> Iterator[str]:
     """How a number may stand in the log, given how it was typed: with more, or less, at its beginning."""
     yield f"{digits}*"
     yield f"{_backwards(digits)}*"
-    rest = digits.lstrip("0")
+    rest = digits.removeprefix("0")
+    if rest != digits:
+        yield f"{_backwards(rest)}*"
     for country in _COUNTRY_DIGITS:
         if len(rest) - country in _PHONE_DIGITS:
             yield _backwards(rest[country:])
@@ -151,15 +152,20 @@ def _typed_words(text: str) -> Iterator[str]:
         yield f"{stem}*" if word.endswith("*") and len(stem) >= _SHORTEST_PREFIX else stem
 
 
+def _both_ways(text: str) -> tuple[str, ...]:
+    """A phone number as two words: from its beginning, and from its end without a zero dialled inland."""
+    digits = _digits(text)
+    return (digits, _backwards(digits.removeprefix("0"))) if digits else ()
+
+
 def _digits(text: str) -> str:
-    """The digits of a phone number as it is dialled from abroad."""
+    """The digits of a phone number, without what is dialled to leave a country."""
     digits = "".join(str(unicodedata.digit(c)) for c in text if c.isdigit())[:LONGEST_WORD]
-    return digits.removeprefix("00")
+    return digits.removeprefix("00") if len(digits) > _LONGEST_INLAND else digits
 
 
 def _backwards(digits: str) -> str:
-    """From the end, without what only dialling inland puts before it."""
-    return f"#{digits.lstrip('0')[::-1]}"
+    return f"#{digits[::-1]}"
 
 
 def _fold(text: str) -> str:

@@ -120,6 +120,7 @@ def test_another_number_is_not_found(typed: str) -> None:
 def test_a_number_stored_without_its_country_is_found_with_it() -> None:
     """What is typed may have more at its beginning than what came."""
     assert found_by("+49 171 1234567", customer={"phone": "0171 1234567"})
+    assert found_by("000 4567", customer={"phone": "+15550004567"})
 
 
 def test_numbers_that_are_no_phones_are_found_too() -> None:
