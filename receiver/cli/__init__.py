@@ -25,6 +25,7 @@ COMMANDS = {
     "db": "receiver.cli.db:db",
     "config": "receiver.cli.config:config",
     "doctor": "receiver.cli.doctor:doctor",
+    "sandbox": "receiver.cli.sandbox:sandbox",
 }
 
 

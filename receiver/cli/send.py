@@ -78,7 +78,7 @@ def send(
         delivery_id = _new_delivery_id()
     from receiver.sender import delivery_headers, exchange
 
-    target = _target(config, source, url)
+    goal = target(config, source, url)
     try:
         headers = delivery_headers(
             source.signature,
@@ -92,10 +92,10 @@ def send(
         )
     except ValueError as error:
         raise fail(f"This source cannot be sent to: {error}.") from None
-    answer = exchange("POST", target, body, headers)
+    answer = exchange("POST", goal, body, headers)
     if flags["as_json"]:
         write_json(
-            {"status": answer.status, "body": _parsed(answer.body), "url": target, "delivery_id": delivery_id}
+            {"status": answer.status, "body": _parsed(answer.body), "url": goal, "delivery_id": delivery_id}
         )
     else:
         click.echo(printable(f"{answer.status} {answer.body}"))
@@ -161,7 +161,8 @@ def _source(config: Config, name: str | None) -> Source:
     return source
 
 
-def _target(config: Config, source: Source, url: str | None) -> str:
+def target(config: Config, source: Source, url: str | None) -> str:
+    """The URL of a source: at `url`, or where the configuration says that the service listens."""
     if url is not None:
         scheme, _, rest = url.rstrip("/").partition("://")
         return url if "/" in rest or "?" in rest else f"{scheme}://{rest}{source.path}"
