@@ -7,7 +7,7 @@ since 1970 in UTC, named `..._ms`; only `received_at` of a row is ever compared 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 Origin = Literal["webhook", "reconcile", "watchdog"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """A verified body and the columns that one parse of it gave. Those may be None."""
 
     event_id: str

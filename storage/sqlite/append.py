@@ -1,8 +1,9 @@
 """Taking in deliveries: which are new events, which repeat one, and which are kept in quarantine.
 
-Two rows in `identity` make an event one: its content and its body, its content and its delivery id. `ON
-CONFLICT DO NOTHING` on its primary key is the decision; there is no look-up before it. Both begin with the
-digest of the content, so they are neighbours, and an event touches one page of the index instead of two.
+Two rows in `identity` make an event one: its content and its body, its content and its delivery id. Their
+primary key is the decision. Many new events are one statement: it goes into a view, whose trigger writes the
+event and both rows. SQLite works it off without Python's lock, so that the loop takes in the next requests
+meanwhile; a statement per row and table would wait for the lock each time.
 
 The rule easiest to break: a body that is known must not bind its delivery id to anything, or a replayed
 body could claim the id of an event that is still to come.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import chain
+from sqlite3 import IntegrityError
 from typing import TYPE_CHECKING, Any, Final
 
 from storage.records import Appended
@@ -27,18 +29,39 @@ HALF: Final = 8
 """Bytes of each half of a digest. Two halves, 128 bits, tell any number of events apart."""
 RECENT: Final = 10_000
 """Delivery ids that are remembered, to notice one that comes back with other content."""
+TOGETHER: Final = 64
+"""Rows of one statement."""
 
 QUARANTINE_ROWS: Final = 1_000
 QUARANTINE_BYTES: Final = 64 * 1024 * 1024
 """What quarantine keeps. It is for the one sender that went wrong, not a store."""
 
 _COLUMNS: Final = (
-    "seq, event_id, source_id, origin, received_at, delivery_id, provenance_id, event_type, "
-    "calendar_event_uuid, calendar_event_id, call_id, occurred_at, title, status, start_at, end_at, flags, "
-    "body_sha256, body"
+    "event_id, source_id, origin, received_at, delivery_id, provenance_id, event_type, calendar_event_uuid, "
+    "calendar_event_id, call_id, occurred_at, title, status, start_at, end_at, flags, body_sha256, body"
 )
-_EVENT: Final = (f"INSERT INTO event ({_COLUMNS}) VALUES ", 19, "")  # noqa: S608 -- the constant above
-_IDENTITY: Final = ("INSERT INTO identity (digest, source_id, seq) VALUES ", 3, " ON CONFLICT DO NOTHING")
+_EVENT: Final = _COLUMNS.split(", ")
+_TAKEN_IN: Final = [*_EVENT, "by_body", "by_delivery"]
+_NEAR: Final = "coalesce(NEW.calendar_event_id, 0)"
+"""Where in the index: beside the digests of other events of that time, since the vendor numbers
+appointments as they are made. Digests alone would fall on a page of their own each."""
+
+_PREPARATION: Final = (
+    f"CREATE TEMP VIEW taken_in AS SELECT {', '.join(f'NULL AS {name}' for name in _TAKEN_IN)}",
+    f"""CREATE TEMP TRIGGER take_in INSTEAD OF INSERT ON taken_in BEGIN
+        INSERT INTO event ({_COLUMNS}) VALUES ({", ".join(f"NEW.{name}" for name in _EVENT)});
+        INSERT INTO identity VALUES ({_NEAR}, NEW.by_body, NEW.source_id, last_insert_rowid());
+        INSERT INTO identity SELECT {_NEAR}, NEW.by_delivery, NEW.source_id, last_insert_rowid()
+            WHERE NEW.by_delivery IS NOT NULL;
+    END""",  # noqa: S608 -- constants
+)
+_KEY: Final = "near = ? AND digest = ? AND source_id = ?"
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make what `Appender.append` writes into. It belongs to the connection, not to the file."""
+    for statement in _PREPARATION:
+        connection.execute(statement)
 
 
 class Appender:
@@ -54,42 +77,47 @@ class Appender:
         self._recent = None
 
     def append(self, connection: sqlite3.Connection, events: list[NewEvent]) -> list[Appended]:
-        """Record deliveries. New ones all at once; if one of them repeats something, one after the other."""
-        numbered = list(enumerate(events, self._next_seq(connection)))
-        digests = [self._digests(connection, event, seq) for seq, event in numbered]
-        together = list(chain.from_iterable(digests))
-        connection.execute("SAVEPOINT fresh")
-        if insert(connection, _IDENTITY, together) == len(together):
-            reused = [self._is_reused(connection, event) for event in events]
-            rows = [
-                self._row(connection, event, seq, id_reused=again)
-                for (seq, event), again in zip(numbered, reused, strict=True)
-            ]
-            insert(connection, _EVENT, rows)
-            connection.execute("RELEASE fresh")
-            return [
-                Appended(event.event_id, duplicate=False, id_reused=again)
-                for event, again in zip(events, reused, strict=True)
-            ]
-        connection.execute("ROLLBACK TO fresh")
-        connection.execute("RELEASE fresh")
-        return [self._append_one(connection, event) for event in events]
+        """Record deliveries. New ones many at once; where one of them repeats something, one by one."""
+        appended: list[Appended] = []
+        for span in spans(len(events)):
+            some = events[span]
+            try:
+                appended += self._take_in(connection, some)
+            except IntegrityError:  # SQLite has taken back the whole statement
+                for event in some:
+                    appended += self._append_one(connection, event)
+        return appended
 
-    def _append_one(self, connection: sqlite3.Connection, event: NewEvent) -> Appended:
-        seq = self._next_seq(connection)
-        by_body, *by_delivery = self._digests(connection, event, seq)
-        if not insert(connection, _IDENTITY, [by_body]):
-            return self._repeat(connection, event, _seq_of(connection, by_body))
-        if by_delivery and not insert(connection, _IDENTITY, by_delivery):
-            known = _seq_of(connection, by_delivery[0])
+    def _take_in(self, connection: sqlite3.Connection, events: list[NewEvent]) -> list[Appended]:
+        """Record new events.
+
+        Raises:
+            IntegrityError: one of them repeats something; nothing has changed.
+        """
+        sources = [self._names.source(connection, event.source) for event in events]
+        reused = self._reused(connection, sources, events)
+        rows = [
+            self._row(connection, source, event, id_reused=again)
+            for source, event, again in zip(sources, events, reused, strict=True)
+        ]
+        for places, values in chunks(rows, len(_TAKEN_IN)):  # one chunk: a span of events
+            connection.execute(f"INSERT INTO taken_in VALUES {places}", values)  # noqa: S608 -- placeholders only
+        self._remember(sources, events)
+        return [
+            Appended(event.event_id, duplicate=False, id_reused=again)
+            for event, again in zip(events, reused, strict=True)
+        ]
+
+    def _append_one(self, connection: sqlite3.Connection, event: NewEvent) -> list[Appended]:
+        key = (event.calendar_event_id or 0, _by_body(event), self._names.source(connection, event.source))
+        if known := _seq_of(connection, key):
+            return [self._repeat(connection, event, known)]
+        by_delivery = _by_delivery(event)
+        if by_delivery and (known := _seq_of(connection, (key[0], by_delivery, key[2]))):
             # The retry's own bytes are remembered too, so that they stay a duplicate under any other id.
-            connection.execute(
-                "UPDATE identity SET seq = ? WHERE digest = ? AND source_id = ?", (known, *by_body[:2])
-            )
-            return self._repeat(connection, event, known)
-        id_reused = self._is_reused(connection, event)
-        insert(connection, _EVENT, [self._row(connection, event, seq, id_reused=id_reused)])
-        return Appended(event.event_id, duplicate=False, id_reused=id_reused)
+            connection.execute("INSERT INTO identity VALUES (?, ?, ?, ?)", (*key, known))
+            return [self._repeat(connection, event, known)]
+        return self._take_in(connection, [event])
 
     def _repeat(self, connection: sqlite3.Connection, event: NewEvent, seq: int) -> Appended:
         """Record one more delivery under its event."""
@@ -105,19 +133,10 @@ class Appender:
         row = connection.execute("SELECT event_id FROM event WHERE seq = ?", (seq,)).fetchone()
         return Appended(str(row[0]), duplicate=True)
 
-    def _digests(
-        self, connection: sqlite3.Connection, event: NewEvent, seq: int
-    ) -> list[tuple[bytes, int, int]]:
-        source = self._names.source(connection, event.source)
-        by_body = (event.content_digest + event.body_sha256[:HALF], source, seq)
-        if event.delivery_digest is None:
-            return [by_body]
-        return [by_body, (event.content_digest + event.delivery_digest, source, seq)]
-
-    def _is_reused(self, connection: sqlite3.Connection, event: NewEvent) -> bool:
-        """Whether this new event comes under a delivery id that an earlier one had."""
-        if event.delivery_id is None:
-            return False
+    def _reused(
+        self, connection: sqlite3.Connection, sources: list[int], events: list[NewEvent]
+    ) -> list[bool]:
+        """Which of these new events come under a delivery id that an earlier one had."""
         if self._recent is None:
             newest = connection.execute(
                 "SELECT source_id, delivery_id FROM event "
@@ -125,22 +144,33 @@ class Appender:
                 (RECENT,),
             )
             self._recent = OrderedDict.fromkeys(reversed(newest.fetchall()))
-        key = (self._names.source(connection, event.source), event.delivery_id)
-        if key in self._recent:
-            return True
-        self._recent[key] = None
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
-        return False
+        reused = []
+        among: set[tuple[int, str]] = set()
+        for source, event in zip(sources, events, strict=True):
+            if event.delivery_id is None:
+                reused.append(False)
+                continue
+            key = (source, event.delivery_id)
+            reused.append(key in self._recent or key in among)
+            among.add(key)
+        return reused
+
+    def _remember(self, sources: list[int], events: list[NewEvent]) -> None:
+        recent = self._recent
+        assert recent is not None  # noqa: S101 -- they were asked for before
+        for source, event in zip(sources, events, strict=True):
+            if event.delivery_id is not None:
+                recent[source, event.delivery_id] = None
+        while len(recent) > RECENT:
+            recent.popitem(last=False)
 
     def _row(
-        self, connection: sqlite3.Connection, event: NewEvent, seq: int, *, id_reused: bool
+        self, connection: sqlite3.Connection, source: int, event: NewEvent, *, id_reused: bool
     ) -> tuple[Any, ...]:
         flags = f"{event.flags or ''} delivery_id_reused".strip() if id_reused else event.flags
         return (
-            seq,
             event.event_id,
-            self._names.source(connection, event.source),
+            source,
             event.origin,
             event.received_at_ms,
             event.delivery_id,
@@ -157,12 +187,9 @@ class Appender:
             flags,
             event.body_sha256,
             event.body,
+            _by_body(event),
+            _by_delivery(event),
         )
-
-    @staticmethod
-    def _next_seq(connection: sqlite3.Connection) -> int:
-        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
-        return int(row[0]) + 1 if row else 1
 
     def quarantine(self, connection: sqlite3.Connection, bodies: list[Refused]) -> list[int | None]:
         """Keep signed bodies that could not be read, as long as there is room."""
@@ -212,21 +239,32 @@ def chunks(rows: Sequence[tuple[Any, ...]], width: int) -> Iterator[tuple[str, l
     """Rows as placeholders and values for few statements.
 
     One statement for many rows runs in SQLite without Python's lock, where a statement per row would take
-    and give back the lock each time and hold up the loop. Sizes are multiples of eight, then what is left, so
-    that few statements need preparing.
+    and give back the lock each time and hold up the loop.
     """
     place = "(" + ", ".join("?" * width) + ")"
+    for span in spans(len(rows)):
+        some = rows[span]
+        yield ", ".join([place] * len(some)), list(chain.from_iterable(some))
+
+
+def spans(count: int) -> Iterator[slice]:
+    """Parts of so many rows: multiples of eight, then what is left, so that few statements need preparing."""
     start = 0
-    while start < len(rows):
-        left = len(rows) - start
-        size = min(64, left - left % 8 or left)
-        yield ", ".join([place] * size), list(chain.from_iterable(rows[start : start + size]))
+    while start < count:
+        left = count - start
+        size = min(TOGETHER, left - left % 8 or left)
+        yield slice(start, start + size)
         start += size
 
 
-def _seq_of(connection: sqlite3.Connection, key: tuple[bytes, int, int]) -> int:
-    return int(
-        connection.execute("SELECT seq FROM identity WHERE digest = ? AND source_id = ?", key[:2]).fetchone()[
-            0
-        ]
-    )
+def _by_body(event: NewEvent) -> bytes:
+    return event.content_digest + event.body_sha256[:HALF]
+
+
+def _by_delivery(event: NewEvent) -> bytes | None:
+    return None if event.delivery_digest is None else event.content_digest + event.delivery_digest
+
+
+def _seq_of(connection: sqlite3.Connection, key: tuple[int, bytes, int]) -> int | None:
+    row = connection.execute(f"SELECT seq FROM identity WHERE {_KEY}", key).fetchone()  # noqa: S608 -- a constant
+    return None if row is None else int(row[0])

@@ -100,7 +100,9 @@ class SqliteLog(SqliteReader):
                 with contextlib.closing(connect_reader(path)) as left:
                     check_version(path, user_version(left), SCHEMA_VERSION)
             connection = connect_writer(path)
-            return cls(path, lock, connection, migrate(connection))
+            migrated = migrate(connection)
+            append.prepare(connection)
+            return cls(path, lock, connection, migrated)
         except BaseException as error:
             if connection is not None:
                 connection.close()

@@ -55,12 +55,14 @@ FIRST = (
     "CREATE INDEX event_by_time ON event (received_at)",
     "CREATE INDEX event_by_type ON event (event_type)",
     # What makes two deliveries one event: 8 bytes over the content, then 8 over the body or the delivery id.
-    # It outlives the body, so that an old delivery stays a duplicate.
+    # It outlives the body, so that an old delivery stays a duplicate. near: the vendor's number of what the
+    # event is about, or 0; it keeps what is written together on few pages.
     """CREATE TABLE identity (
+        near INTEGER NOT NULL,
         digest BLOB NOT NULL,
         source_id INTEGER NOT NULL,
         seq INTEGER NOT NULL,
-        PRIMARY KEY (digest, source_id)
+        PRIMARY KEY (near, digest, source_id)
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE repeat (
         repeat_id INTEGER PRIMARY KEY,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -241,7 +240,7 @@ async def test_only_requests_are_deliveries(log: EventLog) -> None:
 async def test_a_bad_row_fails_alone(log: EventLog) -> None:
     """An event that cannot be stored fails for its sender only; those that came with it are stored."""
     good = [new_event() for _ in range(5)]
-    bad = replace(new_event(), calendar_event_id=2**70)
+    bad = new_event()._replace(calendar_event_id=2**70)
     mixed: list[NewEvent] = [*good[:2], bad, *good[2:]]
 
     results = await asyncio.gather(*map(log.append, mixed), return_exceptions=True)
@@ -263,7 +262,7 @@ async def test_an_event_id_is_used_once(log: EventLog) -> None:
     await log.append(event)
 
     with pytest.raises(Exception, match="event_id"):
-        await log.append(replace(new_event("b"), event_id=event.event_id))
+        await log.append(new_event("b")._replace(event_id=event.event_id))
     assert await log.count(Selection()) == 1
     assert not (await log.append(new_event("b"))).duplicate
 

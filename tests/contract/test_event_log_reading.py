@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -194,7 +193,7 @@ async def test_ids_are_found_by_their_beginning(log: EventLog) -> None:
     """The beginning of an id, in either case, finds the ids that begin so, up to a limit."""
     ids = [f"0000000{n}-0000-7000-8000-00000000000a" for n in (1, 2)]
     for event_id in ids:
-        await log.append(replace(new_event(), event_id=event_id))
+        await log.append(new_event()._replace(event_id=event_id))
 
     assert await log.find("0000000") == ids
     assert await log.find("0000000", limit=1) == ids[:1]
