@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
+import orjson
 from pydantic_core import from_json
 
 from receiver.errors import InvalidJSON
@@ -41,7 +42,10 @@ def parse_json(body: bytes) -> JSON:
 
 def canonical(value: JSON) -> bytes:
     """Bytes that are equal for equal content, whatever the order of keys and the spelling in the body."""
-    return _encode(value).encode("ascii")
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # a lone surrogate, a number of more than 64 bits, very deep nesting
+        return _encode(value).encode("ascii")
 
 
 # ASCII output, because lone surrogates have no UTF-8. JSON has no cycles to check for.

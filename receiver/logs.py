@@ -28,21 +28,14 @@ LINES_PER_SECOND: Final = 5
 
 def configure(level: str, log_format: str) -> None:
     """Set up structlog, and turn the lines of aiohttp and asyncio into ours."""
-    renderers: list[Any]
+    renderer: Any = _plain
     if log_format == "json":
-        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
+        renderer = structlog.processors.JSONRenderer(_to_json)
     elif sys.stderr.isatty():
-        renderers = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    else:
-        renderers = [structlog.processors.format_exc_info, _plain]
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    traceback = [] if log_format != "json" and sys.stderr.isatty() else [structlog.processors.format_exc_info]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _harmless,
-            *renderers,
-        ],
+        processors=[structlog.processors.add_log_level, _Time(), _harmless, *traceback, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=_Output(sys.stderr),
         cache_logger_on_first_use=True,
@@ -76,6 +69,24 @@ def get(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger for one part of the service."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return logger
+
+
+class _Time:
+    """Adds the time in UTC. The text of a second is made once: there is a line for each delivery."""
+
+    def __init__(self) -> None:
+        self._second = (-1, "")
+
+    def __call__(
+        self, _logger: Any, _method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+        known, text = self._second
+        if known != seconds:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second = (seconds, text)
+        line["timestamp"] = f"{text}.{microseconds:06d}Z"
+        return line
 
 
 def _harmless(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
