@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from storage.errors import LogUnusable
 
 if TYPE_CHECKING:
-    from storage.log import EventLog, EventReader
-    from storage.records import Holder
+    from collections.abc import Callable, Iterator
 
-__all__ = ["holder", "open_log", "open_reader"]
+    from storage.log import EventLog, EventReader
+    from storage.records import Backup, Damage, Holder
+
+__all__ = ["back_up_log", "check_log", "holder", "open_log", "open_reader"]
 
 
 async def open_log(url: str) -> EventLog:
@@ -51,6 +53,33 @@ def holder(url: str) -> Holder:
     from storage.sqlite.lock import read_holder  # noqa: PLC0415 -- as above
 
     return read_holder(Path(sqlite_path(url)).resolve())
+
+
+def check_log(url: str) -> Iterator[Damage]:
+    """Read all of a log, beside a running service or without one, for what is not as it was written.
+
+    Raises:
+        LogUnusable: there is no log, or it is not one of ours.
+    """
+    from storage.sqlite.copy import check_file  # noqa: PLC0415 -- as above
+
+    return check_file(Path(sqlite_path(url)).resolve())
+
+
+def back_up_log(url: str, target: Path, *, on_progress: Callable[[float], None] | None = None) -> Backup:
+    """Copy a log as it is at this moment, beside a running service or without one, and check the copy.
+
+    `target` is there when all of it is, and synced; before that, what was there is. `on_progress` gets the
+    part that is copied, from 0 to 1.
+
+    Raises:
+        LogUnusable: there is no log, or `target` is something else than an older backup.
+        LogDamaged: the copy is not sound, since the log is not. No backup was made.
+        LogUnavailable: it cannot be read or written now. No backup was made.
+    """
+    from storage.sqlite.copy import back_up  # noqa: PLC0415 -- as above
+
+    return back_up(Path(sqlite_path(url)).resolve(), target, on_progress or (lambda _: None))
 
 
 def sqlite_path(url: str) -> str:

@@ -5,6 +5,7 @@
     ├── LogBroken           it must not be written any more; stop and let recovery decide
     ├── LogUnusable         it was refused at opening, untouched: foreign, newer, or damaged
     ├── LogLocked           another service holds it
+    ├── LogDamaged          it is not what was written; nothing was done with it
     └── QueryError          a question was refused or took too long
 
 The text of the database's own error is kept in ``__cause__``, never alone in front of a user.
@@ -31,6 +32,10 @@ class LogUnusable(StorageError):  # noqa: N818 -- as above
 
 class LogLocked(StorageError):  # noqa: N818 -- as above
     """Another service has this log open. One log belongs to one service."""
+
+
+class LogDamaged(StorageError):  # noqa: N818 -- as above
+    """A check has found what SQLite or the hashes of bodies say is wrong. It was left as it is."""
 
 
 class QueryError(StorageError):

@@ -234,6 +234,25 @@ class Holder:
     """What it announced."""
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is not as it was written."""
+
+    kind: Literal["file", "event", "quarantine"]
+    event_id: str | None
+    """Of `event`: whose."""
+    message: str
+    """What is wrong. It quotes nothing of the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of the log that was made and checked."""
+
+    events: int
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogStatus:
     """The log as a whole, for `db status`."""

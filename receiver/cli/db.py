@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from receiver.cli.common import PipeGroup, ask, change, config_option, json_option, printable, write_json
+from receiver.cli.common import (
+    PipeGroup,
+    ask,
+    change,
+    config_option,
+    fail,
+    json_option,
+    load,
+    one_line,
+    printable,
+    say,
+    write_json,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from storage.log import EventLog
     from storage.records import LogStatus
@@ -69,6 +84,76 @@ def status(config_path: str | None, *, as_json: bool) -> None:
         write_json(asdict(found))
     else:
         click.echo("\n".join(f"{name:<11} {printable(value)}" for name, value in _facts(found)))
+
+
+@db.command()
+@json_option
+@config_option
+def check(config_path: str | None, *, as_json: bool) -> None:
+    """Read the whole log for damage: the file's structure, and every body by its hash.
+
+    Damaged events are named by their ids; exit status 1 if there is anything. It only reads, so the service
+    may run. A million events take less than a minute.
+
+    \b
+    Example:
+      klenhook db check
+      klenhook db check --json
+    """
+    from storage import check_log
+
+    found = 0
+    for damage in check_log(load(config_path).storage_url):
+        found += 1
+        if as_json:
+            write_json(asdict(damage))
+        else:
+            click.echo(f"{damage.event_id or damage.kind}: {printable(damage.message)}")
+    if found:
+        raise fail(
+            f"the log is damaged: {found} findings. What is named is not as it was written; the rest is. "
+            "storage/README.md says how to restore a backup."
+        )
+    say("The log is sound: its structure, and the hash of every body.")
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@config_option
+def backup(file: Path, config_path: str | None, *, as_json: bool) -> None:
+    """Copy the log as it is now, whole and checked, into FILE. The service may run.
+
+    FILE appears when the copy is complete, and may replace an older backup. It holds everything the log does,
+    so keep it as private. To restore it, put it in the log's place while no service runs.
+
+    \b
+    Example:
+      klenhook db backup klenhook-backup.db
+    """
+    from storage import back_up_log
+
+    url = load(config_path).storage_url
+    with _progress(f"copying to {file.name}") as tell:
+        made = back_up_log(url, file, on_progress=tell)
+    if as_json:
+        write_json({"file": str(file), **asdict(made)})
+    else:
+        say(f"{printable(str(file))} has {made.events} events in {_size(made.size_bytes)}, checked.")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on the terminal, if there is one."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(one_line(what), total=1.0)
+        yield lambda part: bar.update(task, completed=part)
 
 
 def _facts(found: LogStatus) -> Iterator[tuple[str, str]]:
