@@ -57,6 +57,7 @@ class _Filters(BaseModel):
     run_state: RunState | None = None
     handler: str | None = None
     verdict: str | None = None
+    change: str | None = None
     source: str | None = None
     code_version: str | None = None
     after_seq: int | None = None

@@ -196,6 +196,8 @@ def _unrouted(detail: EventDetail) -> Unrouted:
         event_id=event.event_id,
         received_at_ms=round(datetime.fromisoformat(event.received_at).timestamp() * 1000),
         origin=event.origin,
+        occurred_at_ms=None,
+        body_sha256=bytes.fromhex(detail.body_sha256),
         flags=event.flags,
     )
 

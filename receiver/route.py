@@ -1,4 +1,4 @@
-"""From recorded events to runs: for each event in log order, what it is about and which handlers get it.
+"""From recorded events to runs: for each event in log order, what it changed and which handlers get it.
 
 The work comes from rows, woken by intake and by a sweep each second, so nothing is forgotten in a crash. The
 rule easiest to break: an event must get past this point whatever a plugin's `where` does to it, or it holds
@@ -8,16 +8,18 @@ back every event behind it.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from receiver import logs
 from receiver.clock import to_datetime
 from receiver.events import parse_event
+from receiver.folding import Folding, rows_of
 from receiver.jsonbody import parse_json
 from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
 from receiver.words import words_of
-from storage.work import NewRun, Routing, Subject
+from storage.work import NewRun, Routing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -81,20 +83,30 @@ class Router:
         events = await self._log.unrouted(BATCH)
         if not events:
             return False
-        routings = [self._routing(event) for event in events]
-        await self._log.route(routings, now_ms=self._clock.now_ms())
+        folding = Folding()
+        routings = [self._routing(event, folding) for event in events]
+        if not await self._log.route(routings, now_ms=self._clock.now_ms(), states=folding.states()):
+            return True  # somebody else has changed what is known; nothing was recorded
         for event, routing in zip(events, routings, strict=True):
-            self._counts.routed(event.event_type, None, routing.runs)
+            self._counts.routed(event.event_type, routing.verdict, routing.runs)
         names = {run.handler for routing in routings for run in routing.runs}
         if names:
             self._on_runs(names)
         return len(events) == BATCH
 
-    def _routing(self, event: Unrouted) -> Routing:
+    def _routing(self, event: Unrouted, folding: Folding) -> Routing:
+        body = parse_json(event.body)
+        folded = folding.add(event, body)
         takers = takers_of(event, self._handlers)
         if not takers:
             self._suggest(event.event_type)
-        return routing_to(event, takers, words=words_of(parse_json(event.body)))
+        return replace(
+            routing_to(event, takers),
+            words=words_of(body),
+            number=event.number,
+            verdict=folded.verdict,
+            changes=rows_of(folded.changes),
+        )
 
     def _suggest(self, event_type: str | None) -> None:
         """Once per type, log the handler that would catch an event nobody wants."""
@@ -140,16 +152,7 @@ def _chosen(handler: Handler, event: Unrouted) -> bool:
         return True
 
 
-def routing_to(event: Unrouted, handlers: Iterable[Handler], *, words: str = "") -> Routing:
+def routing_to(event: Unrouted, handlers: Iterable[Handler]) -> Routing:
     """The decision that these handlers get the event."""
     runs = tuple(NewRun(handler.name, ordered=handler.ordered) for handler in handlers)
-    return Routing(event.seq, event.source, subject_of(event), runs, words)
-
-
-def subject_of(event: Unrouted) -> Subject | None:
-    """What the event is about, by the columns that intake read."""
-    if event.call_id is not None:
-        return Subject("call", event.call_id, None)
-    if event.calendar_event_uuid is None and event.calendar_event_id is None:
-        return None
-    return Subject("calendar_event", event.calendar_event_uuid, event.calendar_event_id)
+    return Routing(seq=event.seq, source=event.source, subject=event.subject, runs=runs)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from storage.errors import LogBroken
     from storage.records import (
         Appended,
+        CalendarEventRecord,
         EventDetail,
         EventRecord,
         HandlerBacklog,
+        HistoryRecord,
         LogStatus,
         LogVitals,
         NewEvent,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         Finished,
         MessageOutcome,
         NewReplay,
+        NewState,
         Outcome,
         ReplayBatch,
         ReplayItem,
@@ -62,6 +65,17 @@ class EventReader(Protocol):
 
     async def find(self, prefix: str, *, limit: int = 10) -> list[str]:
         """Ids of events that begin so, in their own order; at most `limit`."""
+        ...
+
+    async def calendar_events(self, name: str) -> list[CalendarEventRecord]:
+        """What is known of the calendar events of that uuid or number: several sources may have one."""
+        ...
+
+    async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
+        """The events of a calendar event in log order, each with its verdict and what it changed.
+
+        `subject` is a record's own number, not the vendor's.
+        """
         ...
 
     async def quarantined(self, *, limit: int = 50) -> list[QuarantineRecord]:
@@ -141,13 +155,16 @@ class EventLog(EventReader, Protocol):
         ...
 
     async def unrouted(self, limit: int) -> list[Unrouted]:
-        """The oldest events without a routing, in log order."""
+        """The oldest events without a routing, in log order, with what is known of their calendar events."""
         ...
 
-    async def route(self, routings: Sequence[Routing], *, now_ms: int) -> None:
-        """Record the routings of consecutive events, with their runs, due at once.
+    async def route(
+        self, routings: Sequence[Routing], *, now_ms: int, states: Sequence[NewState] = ()
+    ) -> bool:
+        """Record the routings of consecutive events, with their runs, due at once, and new states.
 
-        Events that have one are passed over.
+        Events that have one are passed over. False, and nothing is recorded, if what is known of a calendar
+        event has changed since `unrouted` told it: then ask that again.
         """
         ...
 

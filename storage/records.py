@@ -116,6 +116,7 @@ class Selection:
     run_state: RunState | None = None
     handler: str | None = None
     verdict: str | None = None
+    change: str | None = None
     source: str | None = None
     code_version: str | None = None
     """Events that this version of a handler's code was called for."""
@@ -200,6 +201,51 @@ class EventDetail:
     deliveries: list[DeliveryRecord]
     runs: list[RunRecord]
     messages: list[MessageRecord]
+    changes: list[ChangeRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """One thing that an event changed: the fields before and after."""
+
+    name: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarEventRecord:
+    """What is known of one calendar event."""
+
+    subject: int
+    """Our number of it, for `history`."""
+    source: str
+    uuid: str | None
+    number: int | None
+    """The vendor's number."""
+    revision: int
+    last_seq: int
+    calendar_event: str
+    """JSON."""
+    memory: str
+    """What is needed to go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """One event of a calendar event's history, as it was judged when it came."""
+
+    seq: int
+    event_id: str
+    event_type: str | None
+    occurred_at_ms: int | None
+    received_at_ms: int
+    origin: Origin
+    body_sha256: bytes
+    body: bytes
+    verdict: str | None
+    changes: list[ChangeRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,58 @@ class Unrouted:
     event_id: str
     received_at_ms: int
     origin: Origin
+    occurred_at_ms: int | None
+    body_sha256: bytes
     flags: tuple[str, ...]
+    number: int | None = None
+    """Of what it is about: the same for two events that are about the same, unless it is None."""
+    known: StoredState | None = None
+    """The state of its calendar event before the first event that waits."""
+
+    @property
+    def subject(self) -> Subject | None:
+        """What it is about, by the columns that intake read."""
+        if self.call_id is not None:
+            return Subject("call", self.call_id, None)
+        if self.calendar_event_uuid is None and self.calendar_event_id is None:
+            return None
+        return Subject("calendar_event", self.calendar_event_uuid, self.calendar_event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """What is known of a calendar event: as JSON, and what is needed to go on from there."""
+
+    revision: int
+    calendar_event: str
+    memory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewState:
+    """What is known of a calendar event now."""
+
+    subject: int
+    """`Unrouted.number` of its events."""
+    revision: int | None
+    """That of the state it was made from; None if there was none."""
+    last_seq: int
+    """The last event that is in it."""
+    calendar_event: str
+    memory: str
+    status: str | None
+    start_ms: int | None
+    end_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewChange:
+    """One thing that an event changed. `before` and `after` are JSON objects of fields, or None."""
+
+    name: str
+    before: str | None = None
+    after: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +110,10 @@ class Routing:
     runs: tuple[NewRun, ...]
     words: str = ""
     """What the event is found by, separated by blanks."""
+    number: int | None = None
+    """`Unrouted.number`, for events whose states are stored with it."""
+    verdict: str | None = None
+    changes: tuple[NewChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

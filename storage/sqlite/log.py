@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Finished,
         MessageOutcome,
         NewReplay,
+        NewState,
         Outcome,
         ReplayBatch,
         Routing,
@@ -142,9 +143,11 @@ class SqliteLog(SqliteReader):
         """See `EventLog.unrouted`."""
         return await self._ask(lambda connection: read.unrouted(connection, limit))
 
-    async def route(self, routings: Sequence[Routing], *, now_ms: int) -> None:
+    async def route(
+        self, routings: Sequence[Routing], *, now_ms: int, states: Sequence[NewState] = ()
+    ) -> bool:
         """See `EventLog.route`."""
-        await self._writer.do(self._runs.route, (list(routings), now_ms))
+        return await self._writer.do(self._runs.route, (list(routings), list(states), now_ms))
 
     async def claim(
         self,

@@ -206,6 +206,42 @@ def second(db: Database) -> None:
         db.conn.execute(statement)
 
 
+THIRD = (
+    # What is known of a calendar event. memory: which events told what, to take in late ones.
+    # revision: counts changes of the row, so that none is overwritten unseen.
+    """CREATE TABLE state (
+        subject_id INTEGER PRIMARY KEY REFERENCES subject,
+        revision INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        status TEXT,
+        start_at INTEGER,
+        end_at INTEGER,
+        calendar_event TEXT NOT NULL,
+        memory TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX state_by_start ON state (start_at)",
+    # What events changed. By name first: that is how people look for changes; place: their order in an event.
+    """CREATE TABLE change (
+        name TEXT NOT NULL,
+        seq INTEGER NOT NULL REFERENCES event ON DELETE CASCADE,
+        place INTEGER NOT NULL,
+        before TEXT,
+        after TEXT,
+        reason TEXT,
+        PRIMARY KEY (name, seq)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX change_by_event ON change (seq)",
+    "CREATE INDEX routing_by_verdict ON routing (verdict) WHERE verdict IS NOT NULL",
+)
+
+
+@migrations(name="0003_calendar")
+def third(db: Database) -> None:
+    """States of calendar events; what events changed; events by verdict."""
+    for statement in THIRD:
+        db.conn.execute(statement)
+
+
 @migrations(name="0004_search")
 def fourth(db: Database) -> None:
     """The index of words."""

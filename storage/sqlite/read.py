@@ -23,7 +23,8 @@ from storage.records import (
     Refused,
     RunRecord,
 )
-from storage.sqlite import select
+from storage.sqlite import calendar, select
+from storage.sqlite.subjects import Resolution
 from storage.work import StoredValue, Unrouted
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def get(connection: sqlite3.Connection, event_id: str) -> EventDetail | None:
         deliveries=[DeliveryRecord(delivery_id=d, received_at=r, outcome=o) for d, r, o in deliveries],
         runs=_runs(connection, event_id),
         messages=_messages(connection, event_id),
+        changes=calendar.changes_of(connection, seq),
     )
 
 
@@ -148,21 +150,37 @@ def store_of(connection: sqlite3.Connection, handler: str) -> dict[str, str]:
 
 UNROUTED: Final = (
     "SELECT e.seq, source.name, e.event_type, e.calendar_event_uuid, e.calendar_event_id, e.call_id, "
-    "e.body, e.event_id, e.received_at, e.origin, coalesce(e.flags, '') "
+    "e.body, e.event_id, e.received_at, e.origin, e.occurred_at, e.body_sha256, e.flags, e.source_id "
     "FROM event e JOIN source USING (source_id)"
 )
-"""What choosing the handlers of an event needs; a condition follows."""
+"""What routing an event needs; a condition follows."""
 
 
 def unrouted(connection: sqlite3.Connection, limit: int) -> list[Unrouted]:
-    """The oldest events that no routing has reached."""
+    """The oldest events that no routing has reached, with what is known of what they are about."""
     condition = "e.seq > (SELECT coalesce(max(seq), 0) FROM routing) ORDER BY e.seq LIMIT ?"
-    return unrouted_from(connection.execute(f"{UNROUTED} WHERE {condition}", (limit,)))
+    rows = connection.execute(f"{UNROUTED} WHERE {condition}", (limit,)).fetchall()
+    events = unrouted_from(rows)
+    about = [event.subject for event in events]
+    named = [
+        None if subject is None else (row[-1], subject) for subject, row in zip(about, rows, strict=True)
+    ]
+    numbers = Resolution(connection, named).numbers
+    states = calendar.states(connection, {number for number in numbers if number is not None})
+    return [
+        replace(event, number=number, known=states.get(number or 0))
+        for event, number in zip(events, numbers, strict=True)
+    ]
 
 
 def unrouted_from(rows: Iterable[tuple[Any, ...]]) -> list[Unrouted]:
     """The rows of an `UNROUTED` query as records."""
-    return [replace(Unrouted(*row), flags=tuple(row[-1].split())) for row in rows]
+    return [_unrouted(*row) for row in rows]
+
+
+def _unrouted(*row: Any) -> Unrouted:
+    values: tuple[Any, ...] = (*row[:-2], tuple((row[-2] or "").split()))
+    return Unrouted(*values)
 
 
 def quarantined(connection: sqlite3.Connection, limit: int) -> list[QuarantineRecord]:

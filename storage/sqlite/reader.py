@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from storage.errors import LogUnavailable, LogUnusable, QueryError
-from storage.sqlite import query, read, select
+from storage.sqlite import calendar, query, read, select
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from storage.records import (
+        CalendarEventRecord,
         EventDetail,
         EventRecord,
         HandlerBacklog,
+        HistoryRecord,
         LogStatus,
         QuarantineRecord,
         Refused,
@@ -158,6 +160,14 @@ class SqliteReader:
     async def find(self, prefix: str, *, limit: int = 10) -> list[str]:
         """See `EventReader.find`."""
         return await self._ask(lambda connection: read.find(connection, prefix, limit))
+
+    async def calendar_events(self, name: str) -> list[CalendarEventRecord]:
+        """See `EventReader.calendar_events`."""
+        return await self._ask(lambda connection: calendar.find(connection, name))
+
+    async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
+        """See `EventReader.history`."""
+        return await self._ask(lambda connection: calendar.history(connection, subject, upto_seq))
 
     async def quarantined(self, *, limit: int = 50) -> list[QuarantineRecord]:
         """See `EventReader.quarantined`."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.sqlite import effects, search
+from storage.sqlite import calendar, effects, search
 from storage.sqlite.append import chunks, insert
-from storage.sqlite.subjects import Subjects
+from storage.sqlite.subjects import resolve
 from storage.states import FINISHED, FOLLOWS, WAITING
 from storage.work import Claimed, Finished
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from storage.sqlite.names import Names
-    from storage.work import Outcome, Routing
+    from storage.work import NewState, Outcome, Routing
 
 _UNFINISHED: Final = "state IN ('pending', 'running', 'retrying')"
 _ROUTING: Final = ("INSERT INTO routing (seq, subject_id, verdict) VALUES ", 3, "")
@@ -38,33 +38,55 @@ class Runs:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._subjects = Subjects(names)
 
-    def route(self, connection: sqlite3.Connection, batches: list[tuple[list[Routing], int]]) -> list[None]:
-        """Record routings and their runs. A batch is routings and the time from which their runs are due."""
-        for routings, now_ms in batches:
+    def route(
+        self, connection: sqlite3.Connection, batches: list[tuple[list[Routing], list[NewState], int]]
+    ) -> list[bool]:
+        """Record routings with their runs and changes, and the states they lead to.
+
+        A batch is routings, states, and the time from which the runs are due. False, and nothing is recorded,
+        if a state has changed since it was looked at.
+        """
+        results = []
+        for routings, states, now_ms in batches:
             last = connection.execute("SELECT coalesce(max(seq), 0) FROM routing").fetchone()[0]
-            self._route(connection, [routing for routing in routings if routing.seq > last], now_ms)
-        return [None] * len(batches)
+            new = [routing for routing in routings if routing.seq > last]
+            results.append(self._route(connection, new, states, now_ms))
+        return results
 
-    def _route(self, connection: sqlite3.Connection, routings: list[Routing], now_ms: int) -> None:
-        subjects = self._subjects.of(connection, routings)
+    def _route(
+        self, connection: sqlite3.Connection, routings: list[Routing], states: list[NewState], now_ms: int
+    ) -> bool:
+        resolution = resolve(connection, self._names, routings)
+        subjects = resolution.numbers
+        if not calendar.are_current(connection, states) or any(
+            routing.number not in (None, subject) for routing, subject in zip(routings, subjects, strict=True)
+        ):
+            return False
+        resolution.store(connection)
         insert(
             connection,
             _ROUTING,
-            [(routing.seq, subject, None) for routing, subject in zip(routings, subjects, strict=True)],
+            [
+                (routing.seq, subject, routing.verdict)
+                for routing, subject in zip(routings, subjects, strict=True)
+            ],
         )
         search.learn(connection, ((routing.seq, routing.words) for routing in routings))
+        calendar.store(connection, states)
+        calendar.note(connection, routings)
         insert(
             connection, _RUN, self._lined_up(connection, list(zip(routings, subjects, strict=True)), now_ms)
         )
+        return True
 
     def lined_up(
         self, connection: sqlite3.Connection, routings: Sequence[Routing], now_ms: int
     ) -> list[tuple[Any, ...]]:
         """Rows of new runs, each due unless an earlier one of its handler and subject is unfinished."""
-        about = list(zip(routings, self._subjects.of(connection, routings), strict=True))
-        return self._lined_up(connection, about, now_ms)
+        resolution = resolve(connection, self._names, routings)
+        resolution.store(connection)
+        return self._lined_up(connection, list(zip(routings, resolution.numbers, strict=True)), now_ms)
 
     def _lined_up(
         self, connection: sqlite3.Connection, about: list[tuple[Routing, int | None]], now_ms: int

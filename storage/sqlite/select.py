@@ -41,40 +41,55 @@ class Where:
 
 def count(connection: sqlite3.Connection, selection: Selection) -> int:
     """How many events are selected."""
+    found, _ = _walk(selection)
     where = _where(connection, selection)
-    query = f"SELECT count(*) FROM {_events(selection)} WHERE {where}"  # noqa: S608 -- conditions below, values bound
+    query = f"SELECT count(*) FROM {found} WHERE {where}"  # noqa: S608 -- conditions below, values bound
     return int(connection.execute(query, where.values).fetchone()[0])
 
 
 def page(connection: sqlite3.Connection, selection: Selection, before_seq: int | None) -> list[int]:
     """The next numbers: ascending behind `after_seq`, else descending below `before_seq`."""
+    found, seq = _walk(selection)
     where = _where(connection, selection)
     if before_seq is not None:
-        where.add(f"{_seq(selection)} < ?", before_seq)
+        where.add(f"{seq} < ?", before_seq)
     direction = "DESC" if selection.after_seq is None else "ASC"
     most = min(selection.limit or PAGE, PAGE)
-    query = (
-        f"SELECT e.seq FROM {_events(selection)} WHERE {where} "  # noqa: S608 -- as above
-        f"ORDER BY {_seq(selection)} {direction} LIMIT {most}"
-    )
+    query = f"SELECT e.seq FROM {found} WHERE {where} ORDER BY {seq} {direction} LIMIT {most}"  # noqa: S608 -- as above
     return [int(row[0]) for row in connection.execute(query, where.values)]
 
 
-def _events(selection: Selection) -> str:
-    """Where events are found. The index of words goes first, from one of its ends, as far as needed."""
-    return "search CROSS JOIN event e ON e.seq = search.rowid" if selection.words else "event e"
+def _walk(selection: Selection) -> tuple[str, str]:
+    """Where events are found, and their number there: an index that is walked from an end, as far as needed.
 
-
-def _seq(selection: Selection) -> str:
-    return "search.rowid" if selection.words else "e.seq"
+    The rarest filter leads. SQLite keeps to the order of a CROSS JOIN.
+    """
+    if selection.words:
+        return "search CROSS JOIN event e ON e.seq = search.rowid", "search.rowid"
+    if selection.change is not None:
+        return "change CROSS JOIN event e ON e.seq = change.seq", "change.seq"
+    if selection.verdict is not None:
+        return "routing judged CROSS JOIN event e ON e.seq = judged.seq", "judged.seq"
+    return "event e", "e.seq"
 
 
 def _where(connection: sqlite3.Connection, selection: Selection) -> Where:
     where = Where()
+    _, seq = _walk(selection)
     if selection.words:
         where.add("search MATCH ?", search.expression(connection, selection.words))
     if selection.after_seq is not None:
-        where.add(f"{_seq(selection)} > ?", selection.after_seq)
+        where.add(f"{seq} > ?", selection.after_seq)
+    _of_event(where, selection)
+    _of_routing(where, selection, seq)
+    if selection.calendar_event is not None:
+        _about(connection, where, selection.calendar_event)
+    if any(part is not None for part in (selection.handler, selection.run_state, selection.code_version)):
+        _with_run(where, selection)
+    return where
+
+
+def _of_event(where: Where, selection: Selection) -> None:
     if selection.since_ms is not None:
         where.add("e.received_at >= ?", selection.since_ms)
     if selection.until_ms is not None:
@@ -83,13 +98,17 @@ def _where(connection: sqlite3.Connection, selection: Selection) -> Where:
         where.add("e.event_type GLOB ?", selection.type_glob)
     if selection.source is not None:
         where.add("e.source_id = (SELECT source_id FROM source WHERE name = ?)", selection.source)
-    if selection.verdict is not None:
-        where.add("e.seq IN (SELECT seq FROM routing WHERE verdict = ?)", selection.verdict)
-    if selection.calendar_event is not None:
-        _about(connection, where, selection.calendar_event)
-    if any(part is not None for part in (selection.handler, selection.run_state, selection.code_version)):
-        _with_run(where, selection)
-    return where
+
+
+def _of_routing(where: Where, selection: Selection, seq: str) -> None:
+    if selection.change is not None and seq == "change.seq":
+        where.add("change.name = ?", selection.change)
+    elif selection.change is not None:
+        where.add("EXISTS (SELECT 1 FROM change WHERE name = ? AND change.seq = e.seq)", selection.change)
+    if selection.verdict is not None and seq == "judged.seq":
+        where.add("judged.verdict = ?", selection.verdict)
+    elif selection.verdict is not None:
+        where.add("(SELECT verdict FROM routing WHERE routing.seq = e.seq) = ?", selection.verdict)
 
 
 def _about(connection: sqlite3.Connection, where: Where, name: str) -> None:

@@ -16,12 +16,20 @@ def _iso(column: str) -> str:
     return f"strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000.0, 'unixepoch')"
 
 
+def _field(path: str) -> str:
+    """SQL for a field of a calendar event."""
+    return f"json_extract(state.calendar_event, '$.{path}')"
+
+
 VIEWS: Final[dict[str, str]] = {
     "events": f"""
         SELECT e.seq, e.event_id, source.name AS source, e.event_type,
             e.calendar_event_uuid, e.calendar_event_id,
             {_iso("e.occurred_at")} AS occurred_at, {_iso("e.received_at")} AS received_at,
-            e.delivery_id, routing.verdict, '[]' AS changes,
+            e.delivery_id, routing.verdict,
+            (SELECT json_group_array(name) FROM (
+                SELECT change.name AS name FROM change WHERE change.seq = e.seq ORDER BY change.place
+            )) AS changes,
             (e.origin = 'webhook') + (SELECT count(*) FROM repeat WHERE repeat.seq = e.seq) AS deliveries,
             e.origin,
             (SELECT json_group_object(name, state) FROM (
@@ -38,6 +46,28 @@ VIEWS: Final[dict[str, str]] = {
         UNION ALL
         SELECT e.event_id, repeat.delivery_id, {_iso("repeat.received_at")}, 'duplicate'
         FROM repeat JOIN event e USING (seq)
+    """,
+    "calendar_events": f"""
+        SELECT source.name AS source, subject.uuid AS calendar_event_uuid,
+            subject.number AS calendar_event_id,
+            {_field("title")} AS title, {_field("event_type")} AS kind, state.status,
+            {_iso("state.start_at")} AS start_time, {_iso("state.end_at")} AS end_time,
+            {_field("duration_minutes")} AS duration_minutes, {_field("location")} AS location,
+            {_field("video_conference_url")} AS video_conference_url,
+            {_field("customer.name")} AS customer_name, {_field("customer.email")} AS customer_email,
+            {_field("customer.phone")} AS customer_phone,
+            {_field("ai_agent.id")} AS agent_id, {_field("ai_agent.name")} AS agent_name,
+            {_field("reason")} AS reason,
+            (SELECT count(*) FROM routing WHERE routing.subject_id = state.subject_id) AS events,
+            state.last_seq, state.calendar_event
+        FROM state JOIN subject USING (subject_id) JOIN source USING (source_id)
+    """,
+    "changes": f"""
+        SELECT change.seq, e.event_id, source.name AS source, subject.uuid AS calendar_event_uuid,
+            subject.number AS calendar_event_id, {_iso("e.occurred_at")} AS occurred_at,
+            {_iso("e.received_at")} AS received_at, change.name, change.before, change.after, change.reason
+        FROM change JOIN event e ON e.seq = change.seq JOIN source USING (source_id)
+        JOIN routing ON routing.seq = change.seq JOIN subject USING (subject_id)
     """,
     "runs": f"""
         SELECT run.run_id, e.event_id, e.seq, handler.name AS handler, run.state, run.attempt AS attempts,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from storage.records import NewEvent, Refused
-from storage.work import NewRun, Outcome, Routing, Subject
+from storage.work import NewRun, Outcome, Routing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +59,8 @@ def new_refused(body: bytes = b"{", **columns: Any) -> Refused:
 
 
 def routing(event: Unrouted, *runs: NewRun) -> Routing:
-    """Give an event to these handlers' runs, about the calendar event of its columns."""
-    about = event.calendar_event_uuid, event.calendar_event_id
-    subject = None if about == (None, None) else Subject("calendar_event", *about)
-    return Routing(event.seq, event.source, subject, runs)
+    """Give an event to these handlers' runs, about what its columns say."""
+    return Routing(event.seq, event.source, event.subject, runs)
 
 
 async def route_all(log: EventLog, *runs: NewRun, now_ms: int = START) -> None:

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("receiver", "storage", "handlers")
-PURE = ("errors.py", "jsonbody.py", "retry.py", "signing.py", "keys.py", "intake.py", "changes.py", "events")
+PURE = (
+    "errors.py",
+    "jsonbody.py",
+    "retry.py",
+    "signing.py",
+    "keys.py",
+    "intake.py",
+    "changes.py",
+    "state.py",
+    "told.py",
+    "events",
+)
 EFFECTS = {"aiohttp", "asyncio", "click", "rich", "socket", "sqlite3", "sqlite_utils", "threading"}
 
 PUBLIC = [

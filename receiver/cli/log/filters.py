@@ -22,6 +22,24 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 VERDICTS: Final = ("fresh", "same", "stale", "conflicting", "impossible")
+CHANGES: Final = (
+    "created",
+    "rescheduled",
+    "moved",
+    "conference_changed",
+    "retitled",
+    "kind_changed",
+    "customer_changed",
+    "agent_changed",
+    "confirmed",
+    "cancelled",
+    "completed",
+    "no_show",
+    "status_changed",
+    "reminded",
+    "other_changed",
+)
+"""As `receiver.changes` has them; that is not imported here, so that help stays quick."""
 MOST: Final = 2**63 - 1
 """The largest number of the log."""
 
@@ -81,6 +99,9 @@ _OPTIONS: Final = (
         "--verdict",
         type=click.Choice(VERDICTS),
         help="What the event did to the state of its calendar event.",
+    ),
+    click.option(
+        "--change", type=click.Choice(CHANGES), metavar="NAME", help="That changed this, such as rescheduled."
     ),
     click.option("--source", callback=utf8, metavar="NAME", help="From this account."),
     click.option(

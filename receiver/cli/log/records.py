@@ -35,11 +35,12 @@ COLUMNS: Final = (
     "calendar",
     "title",
     "verdict",
+    "changes",
     "seen",
     "runs",
     "event id",
 )
-ELASTIC: Final = ("type", "title", "runs", "event id")
+ELASTIC: Final = ("type", "title", "changes", "runs", "event id")
 """Columns that give way on a narrow terminal; `log show` takes the seq, which does not."""
 
 STYLES: Final = {"done": "green", "dead": "red", "retrying": "yellow", "discarded": "yellow"}
@@ -58,7 +59,8 @@ def to_row(event: EventRecord) -> tuple[Cell, ...]:
         event.event_type or "",
         calendar_event(event),
         event.title or "",
-        event.verdict or "",
+        "" if event.verdict == "fresh" else event.verdict or "",
+        ", ".join(event.changes),
         "" if event.deliveries == 1 else f"{event.deliveries} times",
         runs(event),
         event.event_id,

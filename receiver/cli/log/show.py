@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from storage.log import EventReader
-    from storage.records import EventDetail, MessageRecord, RunRecord
+    from storage.records import ChangeRecord, EventDetail, MessageRecord, RunRecord
 
 
 @click.command()
@@ -80,6 +80,7 @@ def to_object(detail: EventDetail) -> dict[str, Any]:
         "body_sha256": detail.body_sha256,
         "secret_fingerprint": detail.secret_fingerprint,
         "body": _read(detail.body),
+        "change_details": [asdict(change) for change in detail.changes],
         "deliveries": [asdict(delivery) for delivery in detail.deliveries],
         "runs": [asdict(run) for run in detail.runs],
         "messages": [asdict(message) for message in detail.messages],
@@ -105,6 +106,7 @@ def _number(digits: str) -> int | float | str:
 
 def _lines(detail: EventDetail) -> Iterator[str]:
     yield from _facts(detail)
+    yield from _section("changes", [line for change in detail.changes for line in change_lines(change)])
     yield from _section("headers", [f"{name}: {value}" for name, value in detail.headers.items()])
     body = _read(detail.body)
     text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
@@ -138,7 +140,6 @@ def _facts(detail: EventDetail) -> Iterator[str]:
         "start": event.start_time,
         "end": event.end_time,
         "verdict": event.verdict,
-        "changes": ", ".join(event.changes),
         "flags": ", ".join(event.flags),
         "secret": detail.secret_fingerprint and f"fingerprint {detail.secret_fingerprint}",
     }
@@ -164,6 +165,18 @@ def _run(run: RunRecord) -> Iterator[str]:
         yield f"  attempt {attempt.attempt}  {times}  {attempt.outcome}{code}"
         for line in printable(attempt.error or "").splitlines():
             yield f"    {line}"
+
+
+def change_lines(change: ChangeRecord) -> Iterator[str]:
+    """A change in words: its name, and each field before and after."""
+    yield change.name + (f": {change.reason}" if change.reason else "")
+    for path in change.after:
+        before, after = (_shown(values.get(path)) for values in (change.before, change.after))
+        yield f"  {path}: {before} -> {after}"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _message(message: MessageRecord) -> Iterator[str]:

@@ -1,0 +1,123 @@
+"""The events of one batch folded into what is known of their calendar events, in log order.
+
+A state is read once however many events of the batch are about it, and written once. The rule easiest to
+break: whatever a body holds, its event must get past here, or it holds back every event behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from receiver import logs
+from receiver.changes import Change, Verdict, fold
+from receiver.events import reading
+from receiver.state import State, encode, recalled
+from receiver.told import told
+from storage.work import NewChange, NewState
+
+if TYPE_CHECKING:
+    from receiver.jsonbody import JSON
+    from receiver.told import Told
+    from storage.records import HistoryRecord
+    from storage.work import Unrouted
+
+__all__ = ["Folded", "Folding", "rows_of", "told_by"]
+
+
+class Folded(NamedTuple):
+    """What folding found of one event. Without a verdict, it is about no calendar event."""
+
+    verdict: Verdict | None = None
+    changes: tuple[Change, ...] = ()
+    state: State | None = None
+    """As it is after this event."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One calendar event of the batch."""
+
+    state: State | None
+    revision: int | None
+    last_seq: int = 0
+
+
+class Folding:
+    """A batch under way."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, _Line] = {}
+
+    def add(self, event: Unrouted, body: JSON) -> Folded:
+        """Fold the next event of the batch, with its parsed body."""
+        if event.number is None or event.call_id is not None:
+            return Folded()
+        try:
+            content = told_by(event, body)
+            if content is None:
+                return Folded()
+            line = self._lines.get(event.number) or _line(event)
+            state, verdict, changes = fold(line.state, content)
+        except Exception as error:  # noqa: BLE001 -- one event that cannot be folded must not stop all others
+            logs.get("route").error(
+                "event was not folded into its calendar event",
+                event_id=event.event_id,
+                error=type(error).__name__,
+            )
+            return Folded()
+        line.state, line.last_seq = state, event.seq
+        self._lines[event.number] = line
+        return Folded(verdict, changes, state)
+
+    def states(self) -> list[NewState]:
+        """What is known now of the calendar events of the batch."""
+        return [
+            _new_state(number, line.state, line)
+            for number, line in self._lines.items()
+            if line.state is not None
+        ]
+
+
+def _line(event: Unrouted) -> _Line:
+    if event.known is None:
+        return _Line(None, None)
+    return _Line(recalled(event.known.calendar_event, event.known.memory), event.known.revision)
+
+
+def _new_state(number: int, state: State, line: _Line) -> NewState:
+    start, end = (reading.instant(state.get(name)) for name in ("start_time", "end_time"))
+    return NewState(
+        subject=number,
+        revision=line.revision,
+        last_seq=line.last_seq,
+        calendar_event=encode(state.calendar_event()),
+        memory=state.memory(),
+        status=reading.storable(state.get("status"), 500),
+        start_ms=None if start is None else reading.milliseconds(start),
+        end_ms=None if end is None else reading.milliseconds(end),
+    )
+
+
+def told_by(event: Unrouted | HistoryRecord, body: JSON) -> Told | None:
+    """What a recorded event, with its parsed body, tells of its calendar event, if it does."""
+    return told(
+        body,
+        seq=event.seq,
+        body_sha256=event.body_sha256,
+        occurred_at_ms=event.occurred_at_ms,
+        received_at_ms=event.received_at_ms,
+    )
+
+
+def rows_of(changes: tuple[Change, ...]) -> tuple[NewChange, ...]:
+    """Changes as they are stored."""
+    return tuple(
+        NewChange(
+            change.name,
+            encode(change.before) if change.before else None,
+            encode(change.after) if change.after else None,
+            reading.storable(change.reason, 10_000),
+        )
+        for change in changes
+    )

@@ -1,0 +1,130 @@
+"""What is known of calendar events, as rows: the state of each, and what each event changed.
+
+The service decides what a state says; here it is JSON. The rule easiest to break: a state is replaced only
+by one that was made from it. Its revision tells, and every change to the row counts it up.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from storage.records import CalendarEventRecord, ChangeRecord, HistoryRecord
+from storage.sqlite.append import chunks, insert
+from storage.work import StoredState
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Sequence
+
+    from storage.work import NewState, Routing
+
+_COLUMNS: Final = ("revision", "last_seq", "status", "start_at", "end_at", "calendar_event", "memory")
+_STATE: Final = (
+    f"INSERT INTO state (subject_id, {', '.join(_COLUMNS)}) VALUES ",  # noqa: S608 -- the names above
+    8,
+    f" ON CONFLICT (subject_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}",
+)
+_CHANGE: Final = ("INSERT INTO change (seq, place, name, before, after, reason) VALUES ", 6, "")
+_DIGITS: Final = 18
+"""Longer numbers may not fit into a column, and the vendor has none."""
+
+
+def states(connection: sqlite3.Connection, subjects: Collection[int]) -> dict[int, StoredState]:
+    """What is known of these."""
+    return {
+        number: StoredState(revision, calendar_event, memory)
+        for places, values in chunks([(subject,) for subject in subjects], 1)
+        for number, revision, calendar_event, memory in connection.execute(
+            "SELECT subject_id, revision, calendar_event, memory FROM state "  # noqa: S608 -- placeholders only
+            f"WHERE subject_id IN (VALUES {places})",
+            values,
+        )
+    }
+
+
+def are_current(connection: sqlite3.Connection, found: Sequence[NewState]) -> bool:
+    """Whether the states that these were made from are still the ones in the log."""
+    revisions = {
+        number: revision
+        for places, values in chunks([(state.subject,) for state in found], 1)
+        for number, revision in connection.execute(
+            f"SELECT subject_id, revision FROM state WHERE subject_id IN (VALUES {places})",  # noqa: S608 -- as above
+            values,
+        )
+    }
+    return all(revisions.get(state.subject) == state.revision for state in found)
+
+
+def store(connection: sqlite3.Connection, new: Sequence[NewState]) -> None:
+    """Put states in the place of those they were made from."""
+    rows = [
+        (
+            state.subject,
+            (state.revision or 0) + 1,
+            state.last_seq,
+            state.status,
+            state.start_ms,
+            state.end_ms,
+            state.calendar_event,
+            state.memory,
+        )
+        for state in new
+    ]
+    insert(connection, _STATE, rows)
+
+
+def note(connection: sqlite3.Connection, routings: Sequence[Routing]) -> None:
+    """Record what events changed."""
+    rows = [
+        (routing.seq, place, change.name, change.before, change.after, change.reason)
+        for routing in routings
+        for place, change in enumerate(routing.changes)
+    ]
+    insert(connection, _CHANGE, rows)
+
+
+def find(connection: sqlite3.Connection, name: str) -> list[CalendarEventRecord]:
+    """The calendar events of that uuid or number: one, or one of each of several sources."""
+    number = int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
+    rows = connection.execute(
+        "SELECT subject_id, source.name, uuid, number, revision, last_seq, calendar_event, memory "
+        "FROM subject JOIN source USING (source_id) JOIN state USING (subject_id) "
+        "WHERE kind = 'calendar_event' AND (uuid = ? OR number = ?) ORDER BY subject_id",
+        (name.lower(), number),
+    )
+    return [CalendarEventRecord(*row) for row in rows]
+
+
+def changes_of(connection: sqlite3.Connection, seq: int) -> list[ChangeRecord]:
+    """What one event changed."""
+    rows = connection.execute(
+        "SELECT name, before, after, reason FROM change WHERE seq = ? ORDER BY place", (seq,)
+    )
+    return [_change(*row) for row in rows]
+
+
+_HISTORY: Final = (
+    "SELECT e.seq, e.event_id, e.event_type, e.occurred_at, e.received_at, e.origin, e.body_sha256, e.body, "
+    "routing.verdict, (SELECT json_group_array(json_array(name, before, after, reason)) FROM ("
+    "SELECT name, before, after, reason FROM change WHERE change.seq = e.seq ORDER BY place)) "
+    "FROM routing JOIN event e ON e.seq = routing.seq"
+)
+
+
+def history(connection: sqlite3.Connection, subject: int, upto_seq: int | None) -> list[HistoryRecord]:
+    """The events of a calendar event in log order, with how they were judged."""
+    rows = connection.execute(
+        f"{_HISTORY} WHERE routing.subject_id = ? AND routing.seq <= ? ORDER BY routing.seq",
+        (subject, 2**63 - 1 if upto_seq is None else upto_seq),
+    )
+    return [_history(*row) for row in rows]
+
+
+def _history(*row: Any) -> HistoryRecord:
+    values: tuple[Any, ...] = (*row[:-1], [_change(*change) for change in json.loads(row[-1])])
+    return HistoryRecord(*values)
+
+
+def _change(name: str, before: str | None, after: str | None, reason: str | None) -> ChangeRecord:
+    return ChangeRecord(name, json.loads(before or "{}"), json.loads(after or "{}"), reason)
