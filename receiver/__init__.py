@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CallTranscript,
         UnknownEvent,
     )
+    from receiver.klen.errors import KlenError
     from receiver.plugins.api import on
     from receiver.plugins.context import Context
     from receiver.plugins.settings import Settings
@@ -45,6 +46,7 @@ __all__ = [
     "CallTranscript",
     "Context",
     "Discard",
+    "KlenError",
     "Retry",
     "RetryPolicy",
     "Settings",
@@ -55,6 +57,7 @@ __all__ = [
 _HOMES: Final = {
     "Context": "receiver.plugins.context",
     "Discard": "receiver.retry",
+    "KlenError": "receiver.klen.errors",
     "Retry": "receiver.retry",
     "RetryPolicy": "receiver.retry",
     "Settings": "receiver.plugins.settings",

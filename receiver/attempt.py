@@ -16,6 +16,8 @@ from receiver import logs
 from receiver.clock import to_datetime
 from receiver.effects import Outbox, Staged, Store
 from receiver.events import parse_event
+from receiver.isolation.klen import answer_for
+from receiver.klen.errors import KlenError
 from receiver.outbound import FailedAnswer
 from receiver.plugins import Context
 from receiver.retry import Discard, Retry
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from receiver.events import AnyEvent
     from receiver.isolation.pool import Isolated
     from receiver.isolation.reply import Reply
+    from receiver.klen import Accounts
     from receiver.outbound import Outbound
     from receiver.plugins import Handler
     from storage.log import EventReader
@@ -42,6 +45,7 @@ class Tools:
 
     log: EventReader
     http: Outbound
+    accounts: Accounts
     isolated: Isolated
 
 
@@ -88,7 +92,7 @@ class Attempt:
             if stopping():
                 raise
             return self._failed("CancelledError: the handler cancelled itself.")
-        except FailedAnswer as error:
+        except (FailedAnswer, KlenError) as error:
             return self._failed(self._describe(error), least_wait=error.retry_after or 0)
         except BaseException as error:  # noqa: BLE001 -- a handler may raise anything, SystemExit included
             return self._failed(self._describe(error))
@@ -121,7 +125,9 @@ class Attempt:
         return self._failed(reply.text or "The process ended.", least_wait=reply.after or 0)
 
     async def _serve(self, name: str, arguments: dict[str, Any]) -> Any:
-        """What a handler in another process asks for: the keys of its store."""
+        """What a handler in another process asks for: the keys of its store, and requests to Klen."""
+        if name == "klen.send":
+            return await answer_for(self._tools.accounts.of(self._run.source), arguments)
         if name != "store.get":
             raise LookupError(f"there is no {name}")
         return asdict(await self._tools.log.stored(self._run.handler, str(arguments["key"])))
@@ -152,6 +158,7 @@ class Attempt:
             store=Store(self._staged, lambda key: self._tools.log.stored(run.handler, key)),
             outbox=Outbox(self._staged),
             http=self._tools.http,
+            klen=self._tools.accounts.of(run.source),
             replayed=run.replay_id is not None,
         )
 

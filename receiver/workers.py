@@ -17,6 +17,7 @@ from receiver import logs
 from receiver.attempt import Tools
 from receiver.dispatch import Dispatcher
 from receiver.isolation.pool import Isolated
+from receiver.klen import Accounts
 from receiver.outbound import Outbound
 from receiver.outbox import Sender
 from receiver.replay import Replayer
@@ -68,6 +69,7 @@ class Workers:
         counts.unfinished.update(await log.unfinished())
         owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         http = await self._stack.enter_async_context(Outbound(config.outbound.allow, clock=clock))
+        self._accounts = await self._stack.enter_async_context(Accounts(config.sources, clock))
         self._isolated = Isolated(
             allow=config.outbound.allow, log_level=config.logging.level, log_format=config.logging.format
         )
@@ -80,7 +82,7 @@ class Workers:
             log,
             handlers,
             clock,
-            Tools(log=log, http=http, isolated=self._isolated),
+            Tools(log=log, http=http, accounts=self._accounts, isolated=self._isolated),
             owner=owner,
             concurrency=config.dispatch.concurrency,
             replays_only=self._replays_only,
@@ -112,6 +114,7 @@ class Workers:
         """Go on with these from the next event and the next run on."""
         self._config, self._handlers = config, handlers
         self._isolated.renew()
+        self._accounts.replace(config.sources)
         self.router.replace(handlers)
         self.replayer.replace(handlers)
         self._dispatcher.replace(handlers, concurrency=config.dispatch.concurrency)

@@ -162,6 +162,20 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be taken back; `yes` is the answer of `--yes`.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+        click.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; --yes says yes. Nothing was changed.")
+    click.confirm(question, abort=True, err=True)
+
+
 def fail(message: str) -> click.ClickException:
     """What to raise to end the command with this message and exit status 1."""
     return click.ClickException(message)

@@ -20,6 +20,7 @@ import click
 from receiver.cli.common import (
     ask,
     config_option,
+    confirm,
     json_option,
     load,
     one_line,
@@ -98,7 +99,7 @@ def replay(config_path: str | None, *, as_list: bool, yes: bool, dry_run: bool, 
         return
     events = "1 event" if total == 1 else f"{total} events"
     say(f"This replays {events} to {_destination(wanted)} ({times}).")
-    _confirm(yes=yes)
+    confirm("Go on?", yes=yes)
     watch = Watch()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what handlers print is no result of this command
@@ -173,14 +174,6 @@ def _destination(wanted: Wanted) -> str:
         return f"the handlers that code {wanted.selection.code_version} was called for"
     names = ", ".join(sorted(handler.name for handler in wanted.handlers))
     return f"every handler that wants them, of {names or 'none'}"
-
-
-def _confirm(*, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; --yes says yes. Nothing was changed.")
-    click.confirm("Go on?", abort=True, err=True)
 
 
 async def _plan(log: EventReader, wanted: Wanted) -> dict[str, Any]:

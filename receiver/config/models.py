@@ -93,6 +93,8 @@ class Source(Section):
     secrets: tuple[StrongSecret, ...] = Field(strict=False)
     api_url: Annotated[str, AfterValidator(check_api_url)] = "https://api.klen.ai/api/v1"
     api_key: Secret = SecretStr("")
+    api_requests_per_minute: int = Field(default=60, ge=1, le=100_000)
+    webhook_create_path: Annotated[str, AfterValidator(check_source_path)] = "/api/webhooks/create/"
 
     @field_validator("json_fallback")
     @classmethod

@@ -4,6 +4,7 @@ finding.py    what it says
 machine.py    Python, SQLite, HTTP parser, clock, disk
 setup.py      configuration, secrets, file modes, plugins
 running.py    the service, its address, the log
+vendor.py     the vendor's API, and the webhooks registered there
 capture.py    a captured delivery
 variants.py   what may have happened to it, ways.py which of that explains its signature,
 nearmiss.py   which single character was changed, signature.py in words
@@ -18,6 +19,7 @@ from receiver.doctor.finding import Finding
 from receiver.doctor.machine import check_disk, check_machine
 from receiver.doctor.running import check_addresses, check_log
 from receiver.doctor.setup import check_config, check_log_modes, check_plugins, check_secrets
+from receiver.doctor.vendor import check_vendor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,4 +51,6 @@ async def examine(config_path: str | None, clock: Clock) -> AsyncIterator[Findin
         for finding in check:
             yield finding
     for finding in await check_log(config, clock.now_ms()):
+        yield finding
+    async for finding in check_vendor(config, clock):
         yield finding

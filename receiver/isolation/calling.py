@@ -11,7 +11,7 @@ import errno
 import os
 import pickle
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from receiver import logs
 from receiver.clock import to_datetime
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from receiver.isolation.messages import Message
+    from receiver.klen import Klen
     from receiver.outbound import Outbound
     from receiver.plugins import Handler, Settings
 
@@ -115,8 +116,18 @@ def _context(handler: Handler, request: Message, staged: Staged, http: Outbound)
         store=Store(staged, _read_store),
         outbox=Outbox(staged),
         http=http,
+        klen=cast("Klen", _LaterKlen()),
         replayed=request["replayed"],
     )
+
+
+class _LaterKlen:
+    """`ctx.klen`, imported when it is used: the library is large."""
+
+    def __getattr__(self, name: str) -> Any:
+        from receiver.isolation.klen import remote_klen  # noqa: PLC0415 -- as said above
+
+        return getattr(remote_klen(), name)
 
 
 async def _read_store(key: str) -> StoredValue:

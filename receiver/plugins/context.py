@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from receiver.effects import Outbox, Store
+    from receiver.klen import Klen
     from receiver.outbound import Outbound
 
 T = TypeVar("T")
@@ -47,6 +48,8 @@ class Context(Generic[S_co]):
     """Messages to other services, sent after the run is done, each exactly once in effect."""
     http: Outbound
     """An HTTP client that cannot be talked into reaching private addresses."""
+    klen: Klen
+    """The API of the Klen account that the event came from; needs `api_key` of its source."""
     replayed: bool = False
     """True when somebody asked for this event again: it is not news."""
     loop: AbstractEventLoop = field(default_factory=asyncio.get_running_loop, repr=False)

@@ -21,6 +21,7 @@ from receiver import logs
 from receiver.config import Dispatch, resolve_secret
 from receiver.effects import Outbox, Staged, Store
 from receiver.errors import ConfigError
+from receiver.klen import Klen, NoTransport
 from receiver.outbound import Answer, FailedAnswer, Outbound, Refused
 from receiver.plugins import Context, Settings
 from receiver.plugins.api import mark_of
@@ -100,6 +101,7 @@ async def deliver(
     attempt: int = 1,
     replayed: bool = False,
     http: Outbound | None = None,
+    klen: Klen | None = None,
 ) -> Delivered:
     """Call a handler for an event once, as the service would, and tell how that ended.
 
@@ -111,6 +113,7 @@ async def deliver(
         attempt: Which call for the event this is.
         replayed: Whether somebody asked for the event again.
         http: An opened client for `ctx.http`. By default one that reaches this machine only.
+        klen: A client for `ctx.klen`, over a transport of the test's own. By default there is no API to ask.
 
     Raises:
         TypeError: it is no handler, or `settings` are of another class.
@@ -136,6 +139,7 @@ async def deliver(
             store=Store(staged, read),
             outbox=Outbox(staged),
             http=client,
+            klen=klen or Klen(NoTransport("Hand deliver(...) a client as klen=, such as of a local Klen.")),
             replayed=replayed,
         )
         ending = await _call(marked, event, context)

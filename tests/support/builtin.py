@@ -14,6 +14,7 @@ from receiver import logs
 from receiver.config import load_config
 from receiver.effects import Outbox, Staged, Store
 from receiver.events import parse_event
+from receiver.klen import Klen, NoTransport
 from receiver.outbound import Outbound
 from receiver.plugins import Context, Handler, load_handlers, survey_handlers
 from receiver.threads import ThreadCall
@@ -52,6 +53,7 @@ class Builtin:
             store=Store(staged, _nothing),
             outbox=Outbox(staged),
             http=self.http,
+            klen=Klen(NoTransport("This is a test.")),
         )
         if inspect.iscoroutinefunction(self.handler.function):
             await self.handler.function(self.event(body), context)

@@ -15,6 +15,7 @@ from receiver import (
     CallEnded,
     Context,
     Discard,
+    KlenError,
     Retry,
     RetryPolicy,
     Settings,
@@ -52,6 +53,17 @@ async def with_settings(event: CalendarCreated, ctx: Context[Chat]) -> None:
     if event.calendar_event.customer.email is None:
         raise Discard("nobody to tell")
     raise Retry(after=timedelta(minutes=5))
+
+
+@on(CalendarCreated)
+async def ask_the_vendor(event: CalendarCreated, ctx: Context) -> None:
+    try:
+        found = await ctx.klen.event(event.calendar_event.uuid or "")
+    except KlenError as error:
+        assert_type(error.retry_after, float | None)
+        raise
+    assert_type(found.description, str | None)
+    await ctx.klen.update(123, status="no_show", start_time=found.start_time or "")
 
 
 @on(CalendarCreated, CalendarUpdated)

@@ -46,6 +46,7 @@ PUBLIC = [
     "CallTranscript",
     "Context",
     "Discard",
+    "KlenError",
     "Retry",
     "RetryPolicy",
     "Settings",

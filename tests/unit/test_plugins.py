@@ -24,6 +24,7 @@ from receiver.config import load_config
 from receiver.effects import Outbox, Staged, Store
 from receiver.errors import ConfigError
 from receiver.events import AnyCalendarEvent, parse_event
+from receiver.klen import Klen, NoTransport
 from receiver.outbound import Outbound
 from receiver.plugins import Handler, Loaded, hint, load_handlers, survey_handlers
 from receiver.plugins.loader import BUNDLED
@@ -608,6 +609,7 @@ async def test_the_context_of_an_attempt() -> None:
             store=Store(staged, read),
             outbox=Outbox(staged),
             http=Outbound(),
+            klen=Klen(NoTransport("This is a test.")),
         )
 
     assert context(1, "hello").idempotency_key == context(2, "hello").idempotency_key
