@@ -77,8 +77,9 @@ def exchange(
     headers: Mapping[str, str] | None = None,
     *,
     seconds: float = ANSWER_SECONDS,
+    longest: int = LONGEST_ANSWER,
 ) -> Answer:
-    """Send one request and read its answer. `url` is http or https.
+    """Send one request and read its answer, up to so many bytes. `url` is http or https.
 
     Raises:
         NoAnswerError: there is none within `seconds`, or the URL or a header cannot be sent.
@@ -93,7 +94,7 @@ def exchange(
         try:
             connection.request(method, target, body, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, response.read(LONGEST_ANSWER).decode("utf-8", "replace"))
+            return Answer(response.status, response.read(longest).decode("utf-8", "replace"))
         finally:
             connection.close()
     except ConnectionRefusedError:

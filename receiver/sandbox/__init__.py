@@ -16,15 +16,23 @@
     agenda.py          what is due later
     delivery.py        one event on its way to one webhook
     courier.py         sends, and tries again
+    post.py            one request to an endpoint
+    faults.py          what goes wrong on request
+    drawn.py           what looks random and is repeatable
+    burst.py           many appointments at once
+    invention.py       made-up appointments
+    control.py         addresses for what nobody can ask of the real vendor
+    archive.py         the state in a file
+    durations.py       spans of time as people type them
 
 It shares with the receiver what both must agree on (the signature, the names of events) and nothing else.
 """
 
 from __future__ import annotations
 
-from receiver.sandbox.clock import SandboxClock
 from receiver.sandbox.errors import SandboxError
+from receiver.sandbox.faults import Faults
 from receiver.sandbox.keys import APIKey
 from receiver.sandbox.sandbox import Sandbox
 
-__all__ = ["APIKey", "Sandbox", "SandboxClock", "SandboxError"]
+__all__ = ["APIKey", "Faults", "Sandbox", "SandboxError"]

@@ -1,8 +1,8 @@
 """Sends what happened to every webhook that has subscribed to it, and tries again by the vendor's schedule.
 
-Deliveries about one appointment go to a webhook one after the other, those about several side by side, as far
-as first attempts go; a retry comes when it is due, whatever has been sent since. The rule easiest to break:
-nothing an endpoint does, or does not do, ends the courier.
+First attempts about one appointment go to a webhook one after the other, those about several side by side; a
+retry comes when it is due, whatever has been sent since. The rule easiest to break: nothing that an endpoint
+does, or does not do, ends the courier.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import asyncio
 import heapq
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
-
-import aiohttp
 
 from receiver.samples import to_body
-from receiver.sandbox.delivery import ANSWER_SECONDS, Attempt, Delivery
-from receiver.signing import sign
+from receiver.sandbox.appointment import text_of
+from receiver.sandbox.delivery import Attempt, Delivery
+from receiver.sandbox.drawn import drawn_uuid, draws
+from receiver.sandbox.faults import HELD_FOR, Faults
+from receiver.sandbox.post import Post
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from datetime import datetime
 
     from receiver.sandbox.clock import SandboxClock
@@ -30,44 +30,57 @@ if TYPE_CHECKING:
     from receiver.sandbox.world import Happening
 
 MOST_AT_ONCE: Final = 32
-LONGEST_NOTE: Final = 200
+UNKNOWN: Final = "lead.scored"
+"""A kind of webhook that the vendor does not have."""
+
+Lane = tuple[int, str]
+"""A webhook and an appointment."""
 
 
 class Courier:
     """The vendor's outgoing side."""
 
     def __init__(
-        self, webhooks: Webhooks, clock: SandboxClock, rng: random.Random, *, on_retry: Callable[[], None]
+        self,
+        webhooks: Webhooks,
+        clock: SandboxClock,
+        seed: int,
+        faults: Faults,
+        *,
+        on_change: Callable[[Delivery], None],
     ) -> None:
-        """`rng` gives the delivery ids; `on_retry` is told that `next_due` may be earlier than before."""
+        """`on_change` is told of every delivery that is new or has come further."""
         self.deliveries: list[Delivery] = []
+        self.outage_until: datetime | None = None
+        self.faults = faults
         self._webhooks = webhooks
         self._clock = clock
-        self._rng = rng
-        self._on_retry = on_retry
-        self._lanes: dict[tuple[int, str], deque[Delivery]] = {}
-        self._retries: list[tuple[datetime, int]] = []
+        self._seed = seed
+        self._on_change = on_change
+        self._lanes: dict[Lane, deque[tuple[float, Delivery]]] = {}
+        self._held: dict[Lane, Delivery] = {}
+        self._later: list[tuple[datetime, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
-        self._session: aiohttp.ClientSession | None = None
+        self._post = Post()
 
-    async def start(self) -> None:
-        """Be ready to send."""
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-        self._session = aiohttp.ClientSession(
-            timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "klenhook-sandbox"}
-        )
+    async def start(self, deliveries: Iterable[Delivery] = ()) -> None:
+        """Be ready to send; `deliveries` are those of an earlier run, all of them."""
+        await self._post.open()
+        for delivery in deliveries:
+            self.deliveries.append(delivery)
+            if delivery.state == "waiting":
+                self._put_off(delivery, delivery.due or self._clock.now())
 
     async def stop(self) -> None:
         """Give up what is under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session:
-            await self._session.close()
+        await self._post.close()
 
     async def idle(self) -> None:
-        """Wait until no request is under way; retries may still be due later."""
+        """Wait until no request is under way; others may still be due later."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -76,74 +89,115 @@ class Courier:
         body = to_body(happening.payload())
         for webhook in self._webhooks:
             if happening.event_type in webhook.subscribed_events:
-                self._send(webhook, happening.event_type, happening.appointment.uuid, body)
+                number = len(self.deliveries) + 1
+                self._send(webhook, happening.event_type, happening.appointment.uuid, body, happening.at)
+                if self.faults.fate(self._seed, number).followed:
+                    self._send_unknown(webhook, happening.at)
 
     def next_due(self) -> datetime | None:
-        """When the next retry is due."""
-        return self._retries[0][0] if self._retries else None
+        """When the next attempt is due that was put off."""
+        while self._later and self.deliveries[self._later[0][1] - 1].due != self._later[0][0]:
+            heapq.heappop(self._later)
+        return self._later[0][0] if self._later else None
 
     def do_due(self, now: datetime) -> None:
-        """Make the retries that are due."""
-        while self._retries and self._retries[0][0] <= now:
-            _, number = heapq.heappop(self._retries)
-            self._spawn(self._attempt(self.deliveries[number - 1]))
+        """Make the attempts that are due."""
+        while (due := self.next_due()) is not None and due <= now:
+            delivery = self.deliveries[heapq.heappop(self._later)[1] - 1]
+            delivery.due = None
+            lane = (delivery.webhook_id, delivery.subject)
+            if self._held.get(lane) is delivery:
+                del self._held[lane]
+            self._spawn(self._attempt(delivery))
 
-    def _send(self, webhook: Webhook, event_type: str, subject: str, body: bytes) -> None:
+    def _send_unknown(self, webhook: Webhook, at: datetime) -> None:
+        number = len(self.deliveries) + 1
+        score = round(draws(self._seed, "score", number).random(), 2)
+        payload = {
+            "event_type": UNKNOWN,
+            "lead": {"id": number, "score": score},
+            "timestamp": text_of(at),
+        }
+        self._send(webhook, UNKNOWN, f"lead {number}", to_body(payload), at)
+
+    def _send(self, webhook: Webhook, event_type: str, subject: str, body: bytes, at: datetime) -> None:
+        number = len(self.deliveries) + 1
         delivery = Delivery(
-            number=len(self.deliveries) + 1,
-            id=str(UUID(int=self._rng.getrandbits(128), version=4)),
+            number=number,
+            id=drawn_uuid(self._seed, "delivery", number),
             webhook_id=webhook.id,
             event_type=event_type,
             subject=subject,
             body=body,
-            created_at=self._clock.now(),
+            created_at=at,
         )
         self.deliveries.append(delivery)
-        lane = self._lanes.setdefault((webhook.id, subject), deque())
-        lane.append(delivery)
-        if len(lane) == 1:
-            self._spawn(self._work_off((webhook.id, subject)))
+        lane = (webhook.id, subject)
+        fate = self.faults.fate(self._seed, number)
+        if fate.dropped:
+            delivery.state = "dropped"
+            self._on_change(delivery)
+        elif fate.held and lane not in self._held:
+            self._held[lane] = delivery
+            self._put_off(delivery, self._clock.now() + HELD_FOR)
+        else:
+            self._on_change(delivery)
+            self._queue(lane, delivery)
 
-    async def _work_off(self, key: tuple[int, str]) -> None:
-        lane = self._lanes[key]
-        while lane:
-            await self._attempt(lane[0])
-            lane.popleft()
-        del self._lanes[key]
+    def _queue(self, lane: Lane, delivery: Delivery) -> None:
+        waiting = self._lanes.setdefault(lane, deque())
+        waiting.append((time.monotonic() + self.faults.delay.total_seconds(), delivery))
+        if len(waiting) == 1:
+            self._spawn(self._work_off(lane))
+
+    async def _work_off(self, lane: Lane) -> None:
+        waiting = self._lanes[lane]
+        while waiting:
+            ready, delivery = waiting[0]
+            await asyncio.sleep(max(0.0, ready - time.monotonic()))
+            await self._attempt(delivery)
+            waiting.popleft()
+            held = self._held.get(lane)
+            if held is not None and held.number < delivery.number:
+                del self._held[lane]
+                held.due = None
+                waiting.append((ready, held))
+        del self._lanes[lane]
 
     async def _attempt(self, delivery: Delivery) -> None:
+        fate = self.faults.fate(self._seed, delivery.number)
+        again = fate.duplicated and not delivery.attempts
+        async with self._slots:
+            attempt, *more = await asyncio.gather(
+                self._request(delivery), *([self._request(delivery)] if again else [])
+            )
+        if attempt is None:
+            delivery.give_up()
+        else:
+            delivery.record(attempt)
+        delivery.attempts += [replace(one, fault="duplicate") for one in more if one]
+        if delivery.due:
+            self._put_off(delivery, delivery.due)
+        else:
+            self._on_change(delivery)
+
+    async def _request(self, delivery: Delivery) -> Attempt | None:
+        """One request. None if nobody wants it any more."""
         webhook = self._webhooks.find(delivery.webhook_id)
         if webhook is None:
-            delivery.state, delivery.due = "failed", None
-            return
-        async with self._slots:
-            at, started = self._clock.now(), time.monotonic()
-            status, note = await self._post(webhook, delivery)
-            milliseconds = round((time.monotonic() - started) * 1000)
-        delivery.record(Attempt(at, status, note, milliseconds))
-        if delivery.due:
-            heapq.heappush(self._retries, (delivery.due, delivery.number))
-            self._on_retry()
+            return None
+        at, started = self._clock.now(), time.monotonic()
+        if self.outage_until and at < self.outage_until:
+            return Attempt(at, None, "the network is out", 0, "outage")
+        forged = self.faults.forges(self._seed, delivery.number, delivery.made)
+        status, note = await self._post.send(webhook, delivery, forged=forged)
+        milliseconds = round((time.monotonic() - started) * 1000)
+        return Attempt(at, status, note, milliseconds, "bad signature" if forged else None)
 
-    async def _post(self, webhook: Webhook, delivery: Delivery) -> tuple[int | None, str]:
-        """Status and beginning of the answer, or why there is none."""
-        headers = {
-            "Content-Type": "application/json",
-            "X-Klen-Event": delivery.event_type,
-            "X-Klen-Delivery-ID": delivery.id,
-            **sign("klen", webhook.secret, delivery.body, now=0),
-        }
-        assert self._session is not None  # noqa: S101 -- started before anything is published
-        try:
-            async with self._session.post(
-                webhook.url, data=delivery.body, headers=headers, allow_redirects=False
-            ) as answer:
-                text = (await answer.content.read(LONGEST_NOTE)).decode("utf-8", "replace")
-                return answer.status, text
-        except TimeoutError:
-            return None, f"no answer within {ANSWER_SECONDS:g} s"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return None, type(error).__name__
+    def _put_off(self, delivery: Delivery, due: datetime) -> None:
+        delivery.due = due
+        heapq.heappush(self._later, (due, delivery.number))
+        self._on_change(delivery)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

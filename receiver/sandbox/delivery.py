@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from receiver.sandbox.appointment import text_of
 
@@ -17,6 +17,8 @@ ANSWER_SECONDS: Final = 10.0
 
 RETRY_AFTER: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))
 """How long after one attempt the next one is made; after the last, the delivery has failed."""
+
+State = Literal["waiting", "delivered", "failed", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Attempt:
     note: str
     """What the answer said, or why there was none."""
     milliseconds: int
+    fault: Literal["bad signature", "duplicate", "outage"] | None = None
+    """What the sandbox did wrong on purpose."""
 
     @property
     def succeeded(self) -> bool:
@@ -49,22 +53,31 @@ class Delivery:
     """UUID of the appointment; deliveries about the same one are sent in order."""
     body: bytes
     created_at: datetime
-    state: str = "waiting"
-    """`waiting`, `delivered`, `failed`, or `dropped`: it was never sent."""
+    state: State = "waiting"
+    """Until it is `delivered`, or `failed` four times; `dropped` was never sent."""
     due: datetime | None = None
-    """When the next attempt is made."""
+    """When the next attempt is made, if it is to be made later."""
     attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def made(self) -> int:
+        """How many attempts were made, apart from duplicates."""
+        return sum(attempt.fault != "duplicate" for attempt in self.attempts)
 
     def record(self, attempt: Attempt) -> None:
         """Take note of an attempt, and decide when the next one is, if any."""
-        number = len(self.attempts)
+        number = self.made
         self.attempts.append(attempt)
         if attempt.succeeded:
             self.state, self.due = "delivered", None
         elif number < len(RETRY_AFTER):
             self.due = attempt.at + RETRY_AFTER[number]
         else:
-            self.state, self.due = "failed", None
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Make no further attempt."""
+        self.state, self.due = "failed", None
 
     def shown(self) -> dict[str, Any]:
         """As the delivery log has it."""
@@ -83,6 +96,7 @@ class Delivery:
                     "status": attempt.status,
                     "note": attempt.note,
                     "milliseconds": attempt.milliseconds,
+                    "fault": attempt.fault,
                 }
                 for attempt in self.attempts
             ],

@@ -16,9 +16,9 @@ from receiver.sandbox.errors import not_found
 from receiver.sandbox.webhooks import read_webhook
 
 if TYPE_CHECKING:
-    from receiver.sandbox.clock import SandboxClock
     from receiver.sandbox.keys import KeyRing
-    from receiver.sandbox.webhooks import Webhook, Webhooks
+    from receiver.sandbox.sandbox import Sandbox
+    from receiver.sandbox.webhooks import Webhook
 
 CREATE_PATHS: Final = ("/api/webhooks/create/", "/api/v1/api/webhooks/create")
 BASE: Final = "/api/v1/webhooks"
@@ -27,10 +27,9 @@ BASE: Final = "/api/v1/webhooks"
 class ManagementAPI:
     """Create, list, show and delete webhooks."""
 
-    def __init__(self, webhooks: Webhooks, keys: KeyRing, clock: SandboxClock) -> None:
-        self._webhooks = webhooks
+    def __init__(self, sandbox: Sandbox, keys: KeyRing) -> None:
+        self._sandbox = sandbox
         self._keys = keys
-        self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
         """The table for the application."""
@@ -44,13 +43,13 @@ class ManagementAPI:
     async def _create(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query)
         name, url, events = read_webhook(await read_object(request))
-        webhook = self._webhooks.create(name, url, events, now=self._clock.now())
+        webhook = self._sandbox.register(url, events, name=name)
         answer = {**webhook.shown(), "secret": webhook.secret, "message": "Webhook created successfully"}
         return web.json_response(answer, status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query)
-        shown = [webhook.shown() for webhook in self._webhooks]
+        shown = [webhook.shown() for webhook in self._sandbox.webhooks]
         return web.json_response({"count": len(shown), "webhooks": shown})
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -60,11 +59,11 @@ class ManagementAPI:
     async def _delete(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query)
         webhook = self._webhook(request)
-        self._webhooks.delete(webhook)
+        self._sandbox.unregister(webhook)
         return web.json_response({"id": webhook.id, "message": "Webhook deleted successfully"})
 
     def _webhook(self, request: web.Request) -> Webhook:
-        webhook = self._webhooks.find(request.match_info["webhook_id"])
+        webhook = self._sandbox.webhooks.find(request.match_info["webhook_id"])
         if webhook is None:
             raise not_found("Webhook")
         return webhook

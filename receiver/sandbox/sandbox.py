@@ -1,15 +1,14 @@
-"""The sandbox as one object: built here, started, stopped.
+"""The sandbox as one object: built here, started, stopped, and told what to do from outside the API.
 
-The rule easiest to break: with a seed, the same requests give the same world; so everything that is drawn
-comes from generators seeded here, one for each use, and never from the time.
+The rule easiest to break: everything that happens goes through `publish`, which keeps and sends it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -18,45 +17,74 @@ from receiver.events import EVENT_TYPES
 from receiver.sandbox.agenda import Agenda
 from receiver.sandbox.api import CalendarAPI
 from receiver.sandbox.application import application
+from receiver.sandbox.appointment import Appointment
+from receiver.sandbox.archive import Archive
 from receiver.sandbox.clock import SandboxClock
+from receiver.sandbox.control import Control
 from receiver.sandbox.courier import Courier
+from receiver.sandbox.delivery import Delivery
 from receiver.sandbox.errors import SandboxError
+from receiver.sandbox.faults import Faults
 from receiver.sandbox.keys import DEFAULT_KEYS, KeyRing
 from receiver.sandbox.management import ManagementAPI
-from receiver.sandbox.webhooks import Webhooks
+from receiver.sandbox.webhooks import Webhook, Webhooks
 from receiver.sandbox.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime, timedelta
+    from pathlib import Path
 
     from receiver.sandbox.keys import APIKey
-    from receiver.sandbox.webhooks import Webhook
     from receiver.sandbox.world import Happening
 
 
 class Sandbox:
-    """A local Klen: `async with Sandbox(port=0) as sandbox`, or `start()` and `stop()`."""
+    """A local Klen: `async with Sandbox() as sandbox`, or `start()` and `stop()`."""
 
     def __init__(
         self,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        clock: SandboxClock | None = None,
+        speed: float = 1.0,
+        start: datetime | None = None,
         seed: int | None = None,
+        faults: Faults | None = None,
         keys: Iterable[APIKey] = DEFAULT_KEYS,
+        db: Path | None = None,
     ) -> None:
-        """Port 0 lets the system choose. Without `seed` one is drawn; it is then in `seed`."""
+        """Build it; nothing is sent or answered yet.
+
+        Args:
+            host: Where to listen. Its keys are published: keep it on loopback.
+            port: 0 lets the system choose; then it is in `port` after the start.
+            speed: Sandbox seconds in a second; 0 stands still and moves by `jump` alone.
+            start: What its clock shows at first; the time it is, or was in `db`, if None.
+            seed: Makes the same requests give the same ids, secrets and faults; drawn if None.
+            faults: What goes wrong with deliveries.
+            keys: Who may ask.
+            db: A file to keep everything in.
+
+        Raises:
+            SandboxError: the file cannot be used.
+        """
         self.host = host
         self.port = port
-        self.seed = secrets.randbits(32) if seed is None else seed
-        self.clock = clock or SandboxClock()
+        self._archive = Archive(db) if db else None
+        kept = self._archive.clock() if self._archive else None
+        kept_seed, kept_time = kept or (secrets.randbits(32), None)
+        self.seed = kept_seed if seed is None else seed
+        now = start or datetime.now(UTC)
+        self.clock = SandboxClock(speed=speed, start=max(now, kept_time) if kept_time else now)
         self.keys = KeyRing(keys, self.clock)
-        self.world = World(self._rng("world"))
-        self.webhooks = Webhooks(self._rng("webhooks"))
-        self.courier = Courier(self.webhooks, self.clock, self._rng("deliveries"), on_retry=self._wake)
+        archive = self._archive
+        self.world = World(self.seed, appointments=archive.load(Appointment) if archive else ())
+        self.webhooks = Webhooks(self.seed, webhooks=archive.load(Webhook) if archive else ())
+        self.courier = Courier(
+            self.webhooks, self.clock, self.seed, faults or Faults(), on_change=self._delivery_changed
+        )
         self._agenda = Agenda(self.clock, (self, self.courier))
+        self._jumping = asyncio.Lock()
         self._stack = AsyncExitStack()
 
     @property
@@ -71,17 +99,22 @@ class Sandbox:
         return f"{self.url}/api/v1"
 
     async def start(self) -> None:
-        """Listen; returns when requests are answered.
+        """Listen and send; returns when requests are answered.
 
         Raises:
             SandboxError: the address is taken, or not ours.
         """
-        calendar = CalendarAPI(self.world, self.keys, self.clock, self.publish)
-        management = ManagementAPI(self.webhooks, self.keys, self.clock)
-        await self.courier.start()
+        if self._archive:
+            self._stack.callback(self._archive.close)
+            self._stack.callback(self._keep_clock)
+        await self.courier.start(self._archive.load(Delivery) if self._archive else ())
         self._stack.push_async_callback(self.courier.stop)
-        app = application([*calendar.routes(), *management.routes()], host=self.host)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
+        calendar = CalendarAPI(self.world, self.keys, self.clock, self.publish)
+        management = ManagementAPI(self, self.keys)
+        routes = [*calendar.routes(), *management.routes(), *Control(self).routes()]
+        runner = web.AppRunner(
+            application(routes, host=self.host), access_log=None, handle_signals=False, shutdown_timeout=1
+        )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         try:
@@ -93,6 +126,7 @@ class Sandbox:
                 "Is another sandbox running? Choose another address with --listen."
             ) from error
         self.host, self.port = runner.addresses[0][:2]
+        self._keep_clock()
         running = asyncio.create_task(self._agenda.run())
         self._stack.callback(running.cancel)
 
@@ -108,23 +142,51 @@ class Sandbox:
         await self.stop()
 
     def publish(self, happening: Happening) -> None:
-        """Tell it to whoever has subscribed to it."""
+        """Keep what happened, and tell it to whoever has subscribed to it."""
+        if self._archive:
+            self._archive.save(happening.appointment)
         self.courier.publish(happening)
-        self._wake()
+        self._agenda.wake()
 
     def register(
-        self, url: str, events: Iterable[str] = tuple(EVENT_TYPES), *, secret: str | None = None
+        self,
+        url: str,
+        events: Iterable[str] = tuple(EVENT_TYPES),
+        *,
+        name: str = "Sandbox",
+        secret: str | None = None,
     ) -> Webhook:
-        """Have webhooks sent to this URL. Its secret is in the answer."""
-        return self.webhooks.create("Sandbox", url, events, now=self.clock.now(), secret=secret)
+        """Have webhooks sent to this URL.
+
+        Without a secret one is made; it is in the answer.
+        """
+        webhook = self.webhooks.create(name, url, events, now=self.clock.now(), secret=secret)
+        return self._kept(webhook)
+
+    def unregister(self, webhook: Webhook) -> None:
+        """Send it nothing more."""
+        self.webhooks.delete(webhook)
+        if self._archive:
+            self._archive.forget(webhook)
+
+    def rotate(self, webhook: Webhook) -> Webhook:
+        """Give a webhook another secret; from now on everything is signed with that."""
+        return self._kept(self.webhooks.rotate(webhook))
+
+    def outage(self, span: timedelta) -> datetime:
+        """Let no webhook reach its endpoint for this long, from now; when it ends."""
+        self.courier.outage_until = self.clock.now() + span
+        return self.courier.outage_until
 
     async def jump(self, by: timedelta) -> None:
         """Let this much sandbox time pass at once, with all that happens in it."""
-        await self.idle()
-        await self._agenda.jump(by, self.idle)
+        async with self._jumping:
+            await self.idle()
+            await self._agenda.jump(by, self.idle)
+            self._keep_clock()
 
     async def idle(self) -> None:
-        """Wait until nothing is being sent."""
+        """Wait until nothing is being sent; retries may be due later."""
         await self.courier.idle()
 
     def next_due(self) -> datetime | None:
@@ -134,10 +196,19 @@ class Sandbox:
     def do_due(self, now: datetime) -> None:
         """Send the reminders and complete the appointments whose time has come."""
         while (happening := self.world.fall_due(now=now)) is not None:
-            self.courier.publish(happening)
+            self.publish(happening)
 
-    def _wake(self) -> None:
+    def _kept(self, webhook: Webhook) -> Webhook:
+        if self._archive:
+            self._archive.save(webhook)
+        return webhook
+
+    def _delivery_changed(self, delivery: Delivery) -> None:
+        if self._archive:
+            self._archive.save(delivery)
+            self._keep_clock()
         self._agenda.wake()
 
-    def _rng(self, use: str) -> random.Random:
-        return random.Random(f"{self.seed} {use}")  # noqa: S311 -- a sandbox that can be repeated
+    def _keep_clock(self) -> None:
+        if self._archive:
+            self._archive.save_clock(self.seed, self.clock.now())

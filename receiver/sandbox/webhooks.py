@@ -10,19 +10,18 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass, replace
+from datetime import datetime  # noqa: TC003 -- `archive` reads the annotations of `Webhook`
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from receiver.events import EVENT_TYPES
 from receiver.sandbox.appointment import text_of
+from receiver.sandbox.drawn import drawn_secret
 from receiver.sandbox.errors import invalid_parameter, missing_parameter
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
 
-SECRET_BYTES: Final = 32
 LONGEST_URL: Final = 2_000
 
 
@@ -36,6 +35,8 @@ class Webhook:
     subscribed_events: tuple[str, ...]
     secret: str
     created_at: datetime
+    rotations: int = 0
+    """How often it got another secret."""
 
     def shown(self) -> dict[str, Any]:
         """As the list has it."""
@@ -52,9 +53,9 @@ class Webhook:
 class Webhooks:
     """All registrations of the account."""
 
-    def __init__(self, rng: random.Random, *, webhooks: Iterable[Webhook] = ()) -> None:
-        """`rng` gives the secrets; `webhooks` are those of an earlier run."""
-        self._rng = rng
+    def __init__(self, seed: int, *, webhooks: Iterable[Webhook] = ()) -> None:
+        """`seed` is what the secrets are drawn from; `webhooks` are those of an earlier run."""
+        self._seed = seed
         self._by_id = {webhook.id: webhook for webhook in webhooks}
         self._numbers = itertools.count(max(self._by_id, default=0) + 1)
 
@@ -70,9 +71,10 @@ class Webhooks:
         self, name: str, url: str, events: Iterable[str], *, now: datetime, secret: str | None = None
     ) -> Webhook:
         """Register; without a secret one is made."""
-        secret = secret or self._new_secret()
-        webhook = Webhook(next(self._numbers), name, url, tuple(dict.fromkeys(events)), secret, now)
-        self._by_id[webhook.id] = webhook
+        number = next(self._numbers)
+        secret = secret or drawn_secret(self._seed, "webhook", number, 0)
+        webhook = Webhook(number, name, url, tuple(dict.fromkeys(events)), secret, now)
+        self._by_id[number] = webhook
         return webhook
 
     def delete(self, webhook: Webhook) -> None:
@@ -81,11 +83,10 @@ class Webhooks:
 
     def rotate(self, webhook: Webhook) -> Webhook:
         """Give it another secret, at once and for everything that is still to be sent."""
-        self._by_id[webhook.id] = replace(webhook, secret=self._new_secret())
+        rotations = webhook.rotations + 1
+        secret = drawn_secret(self._seed, "webhook", webhook.id, rotations)
+        self._by_id[webhook.id] = replace(webhook, secret=secret, rotations=rotations)
         return self._by_id[webhook.id]
-
-    def _new_secret(self) -> str:
-        return self._rng.getrandbits(8 * SECRET_BYTES).to_bytes(SECRET_BYTES, "big").hex()
 
 
 def read_webhook(body: Mapping[str, Any]) -> tuple[str, str, list[str]]:

@@ -12,13 +12,12 @@ import itertools
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from receiver.sandbox.appointment import Agent, Appointment, Team, text_of
+from receiver.sandbox.drawn import drawn_uuid
 from receiver.sandbox.errors import agent_not_found, invalid_time_range, team_not_found
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Iterable, Iterator, Mapping
 
 FIRST_ID: Final = 123
@@ -59,9 +58,9 @@ class Happening:
 class World:
     """One account. Appointments are replaced, never changed in place."""
 
-    def __init__(self, rng: random.Random, *, appointments: Iterable[Appointment] = ()) -> None:
-        """`rng` gives the UUIDs; `appointments` are those of an earlier run."""
-        self._rng = rng
+    def __init__(self, seed: int, *, appointments: Iterable[Appointment] = ()) -> None:
+        """`seed` is what the UUIDs are drawn from; `appointments` are those of an earlier run."""
+        self._seed = seed
         self._by_id: dict[int, Appointment] = {}
         self._ids: dict[str, int] = {}
         self._due: list[tuple[datetime, int, str]] = []
@@ -70,6 +69,7 @@ class World:
         self._teams = {team.id: team for team in TEAMS}
         for appointment in appointments:
             self._put(appointment)
+            self._last = max(self._last, appointment.updated_at)
         self._numbers = itertools.count(max(self._by_id, default=FIRST_ID - 1) + 1)
 
     def __iter__(self) -> Iterator[Appointment]:
@@ -105,10 +105,9 @@ class World:
 
     def create(self, draft: Mapping[str, Any], *, now: datetime, callers_now: datetime) -> Happening:
         """Book an appointment."""
-        at = self._moment(now)
-        appointment = Appointment(
-            id=next(self._numbers), uuid=self._new_uuid(), created_at=at, updated_at=at, **draft
-        )
+        at, number = self._moment(now), next(self._numbers)
+        uuid = drawn_uuid(self._seed, "appointment", number)
+        appointment = Appointment(id=number, uuid=uuid, created_at=at, updated_at=at, **draft)
         return self._happened("calendar.created", _planned(appointment, callers_now), at)
 
     def update(
@@ -197,9 +196,6 @@ class World:
         """Now, or just after what happened last: no two webhooks have the same timestamp."""
         self._last = max(now, self._last + TICK)
         return self._last
-
-    def _new_uuid(self) -> str:
-        return str(UUID(int=self._rng.getrandbits(128), version=4))
 
     def _resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The ids of agent and team become those."""

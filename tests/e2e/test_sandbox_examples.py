@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from receiver.sandbox import APIKey, Sandbox, SandboxClock
+from receiver.sandbox import APIKey, Sandbox
 from tests.support.sandbox import THEN, Asker, asking
 
 if TYPE_CHECKING:
@@ -354,8 +354,7 @@ async def test_three_ways_to_show_the_key(ask: Asker) -> None:
 
 async def test_the_limit_of_requests() -> None:
     """The 61st request within a minute is told how long to wait, and answered after that."""
-    clock = SandboxClock(speed=0, start=THEN)
-    async with asking(Sandbox(clock=clock)) as ask:
+    async with asking(Sandbox(speed=0, start=THEN)) as ask:
         answers = [await ask("GET", "/events") for _ in range(60)]
         refused = await ask("GET", "/events")
         others = await ask.using("klen_sandbox_read")("GET", "/events")
@@ -374,7 +373,7 @@ async def test_the_limit_of_requests() -> None:
 async def test_the_limit_of_creations() -> None:
     """The 51st creation within a day is refused; changing, cancelling and refused creations do not count."""
     key = APIKey("klen_busy", frozenset({"can_write_calendar"}), requests_per_minute=1_000)
-    async with asking(Sandbox(clock=SandboxClock(speed=0, start=THEN), keys=[key])) as ask:
+    async with asking(Sandbox(speed=0, start=THEN, keys=[key])) as ask:
         busy = ask.using("klen_busy")
         booked = await busy.book()
         for _ in range(49):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.events import CalendarUpdated, parse_event
-from receiver.sandbox import Sandbox, SandboxClock
+from receiver.sandbox import Sandbox
 from tests.support.endpoint import Endpoint, endpoint
 from tests.support.sandbox import THEN, Asker, asking
 
@@ -223,7 +223,7 @@ async def test_a_deleted_webhook_gets_nothing_more(ask: Asker, there: Endpoint) 
 
 async def test_speed() -> None:
     """At speed 3600 a retry after a minute comes at once, without a jump."""
-    async with endpoint() as there, asking(Sandbox(clock=SandboxClock(speed=3600))) as ask:
+    async with endpoint() as there, asking(Sandbox(speed=3600)) as ask:
         ask.sandbox.register(there.url)
         there.answers = [500]
         await ask.book()
@@ -239,7 +239,7 @@ async def test_the_same_seed() -> None:
     async def play(seed: int) -> list[tuple[bytes, str, str]]:
         async with (
             endpoint() as there,
-            asking(Sandbox(clock=SandboxClock(speed=0, start=THEN), seed=seed)) as ask,
+            asking(Sandbox(speed=0, start=THEN, seed=seed)) as ask,
         ):
             ask.sandbox.register(there.url)
             await ask.book()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from receiver.sandbox import Sandbox, SandboxClock
+from receiver.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ class Asker:
 
     async def __call__(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         """Ask; the path is below the calendar's unless it begins with `/api` or `/calendar`."""
-        path = path if path.startswith(("/api", "/calendar/")) else f"{CALENDAR}{path}"
+        path = path if path.startswith(("/api", "/calendar/", "/sandbox")) else f"{CALENDAR}{path}"
         options.setdefault("headers", self.headers)
         if isinstance(body, bytes):
             options["data"] = body
@@ -80,6 +80,6 @@ class Asker:
 @asynccontextmanager
 async def asking(sandbox: Sandbox | None = None, *, start: datetime = THEN) -> AsyncIterator[Asker]:
     """A running sandbox whose clock stands still at `start`, and somebody to ask it."""
-    sandbox = sandbox or Sandbox(clock=SandboxClock(speed=0, start=start), seed=1)
+    sandbox = sandbox or Sandbox(speed=0, start=start, seed=1)
     async with sandbox, aiohttp.ClientSession() as session:
         yield Asker(sandbox, session)

@@ -8,16 +8,28 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from receiver.cli.common import config_option, load
+from receiver.cli.common import config_option, fail, load, printable
 
 if TYPE_CHECKING:
     from receiver.sandbox import APIKey, Sandbox
 
+CHANCE: Final = click.FloatRange(0, 1)
 WEBHOOKS: Final = ("created", "updated", "cancelled", "completed", "reminder")
+
+
+def _duration(_ctx: click.Context, _option: click.Parameter, text: str | None) -> timedelta:
+    from receiver.sandbox.durations import parse_duration
+
+    try:
+        return parse_duration(text) if text else timedelta()
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
 
 
 @click.group(invoke_without_command=True)
@@ -32,6 +44,15 @@ WEBHOOKS: Final = ("created", "updated", "cancelled", "completed", "reminder")
 @click.option("--seed", type=int, help="Same seed, same ids and secrets.  [default: drawn]")
 @click.option("--webhook", "urls", multiple=True, metavar="URL", help="Register it for all events.")
 @click.option("--connect", is_flag=True, help="Register the service of the configuration, with its secret.")
+@click.option(
+    "--db", type=click.Path(dir_okay=False), help="Keep everything in this file.  [default: memory]"
+)
+@click.option("--duplicate", type=CHANCE, default=0.0, help="Send a webhook twice at once.")
+@click.option("--reorder", type=CHANCE, default=0.0, help="Hold it back until a later one was sent.")
+@click.option("--drop", type=CHANCE, default=0.0, help="Never send it.")
+@click.option("--bad-signature", type=CHANCE, default=0.0, help="Sign an attempt wrongly.")
+@click.option("--unknown", type=CHANCE, default=0.0, help="Send one of an unknown kind after it.")
+@click.option("--delay", callback=_duration, metavar="TIME", help="Send every webhook so much later.")
 @click.option("--key", "keys", multiple=True, metavar="NAME=PERMISSIONS", help="One more API key.")
 @click.option("--requests-per-minute", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--creations-per-day", type=click.IntRange(1), default=50, show_default=True)
@@ -40,7 +61,8 @@ WEBHOOKS: Final = ("created", "updated", "cancelled", "completed", "reminder")
 def sandbox(ctx: click.Context, /, **options: Any) -> None:
     """Run a local Klen: its Calendar API and its webhooks, as its documentation describes them.
 
-    It has an AI agent 42 and a team 5, and keeps everything in memory.
+    It has an AI agent 42 and a team 5. --duplicate, --reorder, --drop, --bad-signature and --unknown are
+    chances from 0 to 1 that something goes wrong with a webhook; with the same --seed, the same goes wrong.
 
     PERMISSIONS are can_read_calendar and can_write_calendar, with a comma between. Limits are for each key.
 
@@ -50,6 +72,7 @@ def sandbox(ctx: click.Context, /, **options: Any) -> None:
     Example:
       klenhook sandbox --connect
       klenhook sandbox --speed 60 --webhook http://127.0.0.1:8080/webhooks/klen
+      klenhook sandbox --connect --duplicate 0.1 --reorder 0.1 --drop 0.05 --delay 2s --seed 7
       klenhook sandbox --key klen_guest=can_read_calendar
     """
     if ctx.invoked_subcommand is None:
@@ -58,7 +81,7 @@ def sandbox(ctx: click.Context, /, **options: Any) -> None:
 
 def _built(options: dict[str, Any]) -> Sandbox:
     from receiver.config.values import parse_address
-    from receiver.sandbox import Sandbox, SandboxClock
+    from receiver.sandbox import Faults, Sandbox, SandboxError
 
     try:
         address = parse_address(options["listen"])
@@ -69,13 +92,24 @@ def _built(options: dict[str, Any]) -> Sandbox:
             f"--listen: {address} can be reached from other machines, and everybody knows the sandbox's "
             "keys. Listen on 127.0.0.1, or say --allow-remote."
         )
-    return Sandbox(
-        host=address.host,
-        port=address.port,
-        clock=SandboxClock(speed=options["speed"]),
-        seed=options["seed"],
-        keys=_keys(options),
-    )
+    try:
+        return Sandbox(
+            host=address.host,
+            port=address.port,
+            speed=options["speed"],
+            seed=options["seed"],
+            faults=Faults(
+                **{
+                    name: options[name]
+                    for name in ("duplicate", "reorder", "drop", "bad_signature", "unknown")
+                },
+                delay=options["delay"],
+            ),
+            keys=_keys(options),
+            db=Path(options["db"]) if options["db"] else None,
+        )
+    except SandboxError as error:
+        raise fail(str(error)) from None
 
 
 def _keys(options: dict[str, Any]) -> list[APIKey]:
@@ -118,31 +152,30 @@ async def _run(running: Sandbox, webhooks: list[tuple[str, str | None]]) -> None
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with running:
-        click.echo(_introduction(running, webhooks))
+        for url, secret in webhooks:
+            known = [one for one in running.webhooks if one.url == url and secret in (None, one.secret)]
+            if not known:
+                running.register(url, secret=secret)
+        click.echo(_introduction(running, {secret for _, secret in webhooks if secret}))
         await stop.wait()
 
 
-def _introduction(running: Sandbox, webhooks: list[tuple[str, str | None]]) -> str:
+def _introduction(running: Sandbox, configured: set[str]) -> str:
+    keys = ((key.key, ", ".join(sorted(key.permissions)) or "may do nothing") for key in running.keys)
     lines = [
         f"A local Klen listens at {running.url}",
         "",
         f"  api_url  {running.api_url}",
-        *(
-            f"  key      {key.key}  {', '.join(sorted(key.permissions)) or 'may do nothing'}"
-            for key in running.keys
-        ),
+        *(f"  key      {key}  {permissions}" for key, permissions in keys),
         f"  seed     {running.seed}",
     ]
-    for url, secret in webhooks:
-        registered = running.register(url, secret=secret)
-        shown = "the one in the configuration" if secret else registered.secret
-        lines += [f"  webhook  {url}", f"  secret   {shown}"]
-    return "\n".join([*lines, "", *_next(running, registered=bool(webhooks))])
+    for webhook in running.webhooks:
+        shown = "the one in the configuration" if webhook.secret in configured else webhook.secret
+        lines += [f"  webhook  {webhook.id}: {printable(webhook.url)}", f"  secret   {shown}"]
+    return "\n".join([*lines, "", *_next(running)])
 
 
-def _next(running: Sandbox, *, registered: bool) -> list[str]:
-    from datetime import timedelta
-
+def _next(running: Sandbox) -> list[str]:
     from receiver.sandbox.appointment import text_of
 
     start = running.clock.now().replace(minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -156,7 +189,7 @@ def _next(running: Sandbox, *, registered: bool) -> list[str]:
         f"  curl {running.api_url}/calendar/events/create {header} \\",
         f"    -d '{body}'",
     ]
-    if registered:
+    if list(running.webhooks):
         return book
     register = {
         "name": "klenhook",
