@@ -54,6 +54,16 @@ class Counts:
     reloads: Counter[str] = field(default_factory=Counter)
     """`done` or `refused`."""
 
+    examinations: Counter[str] = field(default_factory=Counter)
+    """Of the log's structure: `sound`, `damaged` or `failed`."""
+    examined_at_ms: int | None = None
+    """When the latest ended."""
+
+    def examined(self, result: str, now_ms: int) -> None:
+        """The log was examined."""
+        self.examinations[result] += 1
+        self.examined_at_ms = now_ms
+
     def routed(self, event_type: str | None, verdict: str | None, runs: Iterable[NewRun]) -> None:
         """An event has its routing, with these runs."""
         self.events[known_type(event_type), verdict or "none"] += 1

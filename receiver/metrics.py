@@ -67,6 +67,8 @@ METRICS: Final = (
     Metric("klenhook_wal_bytes", "gauge", (), "Size of the write-ahead file."),
     Metric("klenhook_disk_free_bytes", "gauge", (), "What the file system of the log has left for us."),
     Metric("klenhook_disk_free_inodes", "gauge", (), "How many more files it takes, where it says so."),
+    Metric("klenhook_log_examinations_total", "counter", ("result",), "Checks of the log's structure."),
+    Metric("klenhook_log_examined_timestamp_seconds", "gauge", (), "When the latest of them ended."),
     Metric("klenhook_reconciled_total", "counter", ("event_type",), "Missing events found by reconciling."),
     Metric(
         "klenhook_overdue_total", "counter", ("event_type",), "Expected events that did not come in time."
@@ -146,6 +148,10 @@ def _figures(counts: Counts) -> dict[str, Mapping[Labels, Value]]:
         "klenhook_handler_seconds": _by_name(counts.handler_seconds.items()),
         "klenhook_unfinished_runs": _by_name(counts.unfinished.items()),
         "klenhook_messages_total": counts.messages,
+        "klenhook_log_examinations_total": _by_name(counts.examinations.items()),
+        "klenhook_log_examined_timestamp_seconds": {}
+        if counts.examined_at_ms is None
+        else {(): counts.examined_at_ms / 1000},
         "klenhook_reconciled_total": _by_name(counts.reconciled.items()),
         "klenhook_overdue_total": _by_name(counts.overdue.items()),
         "klenhook_reloads_total": _by_name(counts.reloads.items()),

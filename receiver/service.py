@@ -27,7 +27,9 @@ from receiver.metrics import Metrics
 from receiver.ops import LARGEST_BODY, Ops
 from receiver.plugins import load_handlers
 from receiver.reload import ReloadError, changed_keys, prepare, restart_keys
+from receiver.selfwatch import Selfwatch
 from receiver.signing import Verifier
+from receiver.supervisor import Supervisor
 from receiver.threads import ThreadCall
 from receiver.web import Intake, Source, routes
 from receiver.workers import Workers
@@ -72,6 +74,7 @@ class Service:
         self._retired: Loaded | None = None
         """What was replaced last: its functions may still run."""
         self._routes: dict[str, Mapping[str, Handler]] = {}
+        self._supervisor = Supervisor()
         self.counts = Counts()
         self.log: EventLog
         self.loaded: Loaded
@@ -107,6 +110,7 @@ class Service:
             )
         self.log = await open_log(config.storage_url)
         self._stack.push_async_callback(self.log.aclose)
+        self._selfwatch = Selfwatch(self.log, self.counts, self._clock, self._supervisor)
         self._workers = await self._stack.enter_async_context(
             Workers(
                 config,
@@ -115,6 +119,7 @@ class Service:
                 self._clock,
                 self.counts,
                 replays_only=self._replays_only,
+                trusted=None if self._replays_only else self._selfwatch.trusted,
             )
         )
         if self._replays_only:
@@ -134,6 +139,9 @@ class Service:
         gc.freeze()
         await self._listen()
         await self._listen_privately()
+        self._run_beside(self._selfwatch.probe())
+        self._run_beside(self._selfwatch.examine())
+        self._supervisor.ready()
         self._logger.info(
             "listening",
             url=f"http://{self.host}:{self.port}",
@@ -253,10 +261,13 @@ class Service:
         refused = self._refused
         broken = refused.broken if refused and refused.broken else self.loaded.broken
         ready = self.log.healthy
-        status = "unavailable" if not ready else "degraded" if broken or refused else "ok"
+        warnings = self._selfwatch.warnings
+        status = "unavailable" if not ready else "degraded" if broken or refused or warnings else "ok"
         report: dict[str, Any] = {"status": status, "log": "ok" if ready else "cannot be written"}
         if refused:
             report["reload"] = "refused"
+        if warnings:
+            report["warnings"] = list(warnings)
         if broken:
             report["broken_plugins"] = [
                 # Everybody can ask; what the error says is for `handlers check`.
@@ -293,6 +304,7 @@ class Service:
             watched: set[asyncio.Future[Any]] = {stopping, broken, *self._workers.tasks, *self._beside}
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             self._logger.info("stopping")
+            self._supervisor.stopping()
             stopping.cancel()
             broken.cancel()
             for task in done:
@@ -312,7 +324,9 @@ class Service:
         while True:
             await hangup.wait()
             hangup.clear()
+            self._supervisor.reloading()
             await self.reload()
+            self._supervisor.ready()
 
 
 def _source(name: str, source: Any) -> Source:

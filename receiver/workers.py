@@ -48,14 +48,19 @@ class Workers:
         counts: Counts,
         *,
         replays_only: bool = False,
+        trusted: asyncio.Event | None = None,
     ) -> None:
-        """`replays_only`: replays get their runs and have them made, and nothing else is touched."""
+        """`trusted` is what handlers wait for before they begin; nothing if it is None.
+
+        `replays_only`: replays get their runs and have them made, and nothing else is touched.
+        """
         self._config = config
         self._log = log
         self._handlers = handlers
         self._clock = clock
         self._counts = counts
         self._replays_only = replays_only
+        self._trusted = trusted
         self._stack = AsyncExitStack()
         self._names: dict[str, list[str]] = {}
         """The handlers of each plugin's file, for the watchdog."""
@@ -91,7 +96,7 @@ class Workers:
         )
         self.router = Router(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
         self.replayer = Replayer(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
-        loops = [self._dispatcher.run(), self.replayer.run()]
+        loops = [self._dispatch(), self.replayer.run()]
         if not self._replays_only:
             loops += [self.router.run(), self._sender.run()]
         self.tasks = [asyncio.create_task(loop) for loop in loops]
@@ -119,6 +124,11 @@ class Workers:
         self.replayer.replace(handlers)
         self._dispatcher.replace(handlers, concurrency=config.dispatch.concurrency)
         self._watch_names()
+
+    async def _dispatch(self) -> None:
+        if self._trusted is not None:
+            await self._trusted.wait()
+        await self._dispatcher.run()
 
     def _watch_names(self) -> None:
         """Tell the watchdog whose code is whose."""

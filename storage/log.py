@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from storage.records import (
         Appended,
         CalendarEventRecord,
+        Damage,
         EventDetail,
         EventRecord,
         HandlerBacklog,
@@ -225,6 +226,28 @@ class EventLog(EventReader, Protocol):
         """Make the runs of the next events and move the cursor, together; how many runs.
 
         0 if the cursor is no longer where the batch begins: somebody else has made them.
+        """
+        ...
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the service before this one ended without closing the log."""
+        ...
+
+    @property
+    def pulse(self) -> int:
+        """Changes while the log's writer works, even if it does so in vain."""
+        ...
+
+    async def probe(self) -> None:
+        """Write and sync something that means nothing, to see that the log can be written."""
+        ...
+
+    async def examine(self) -> list[Damage]:
+        """Read the structure of the whole log through, beside the work; what is wrong with it.
+
+        A damaged log can only be opened again when it is sound. Raises `LogUnavailable` if it could not be
+        read.
         """
         ...
 

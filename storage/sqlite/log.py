@@ -23,6 +23,7 @@ from storage.sqlite.connection import (
     make_private,
     user_version,
 )
+from storage.sqlite.examine import Examiner, refuse_damaged
 from storage.sqlite.lock import ServiceLock
 from storage.sqlite.migrations import SCHEMA_VERSION, migrate, prepare
 from storage.sqlite.names import Names
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from storage.errors import LogBroken
     from storage.records import (
         Appended,
+        Damage,
         NewEvent,
         Refused,
     )
@@ -59,11 +61,19 @@ class SqliteLog(SqliteReader):
     """The log for the one service that writes it."""
 
     def __init__(
-        self, path: Path, lock: ServiceLock, connection: sqlite3.Connection, migrated: list[str]
+        self,
+        path: Path,
+        lock: ServiceLock,
+        connection: sqlite3.Connection,
+        migrated: list[str],
+        *,
+        recovered: bool,
     ) -> None:
         """`open` is the way to make one."""
         super().__init__(path)
         self._migrated = migrated
+        self._recovered = recovered
+        self._examiner = Examiner(path)
         self._lock = lock
         self._connection = connection
         names = Names()
@@ -86,12 +96,14 @@ class SqliteLog(SqliteReader):
         Raises:
             LogLocked: another service has it open.
             LogUnusable: it is not ours, too new, damaged, or cannot be written. It is left untouched.
+            LogDamaged: an examination found it damaged, and it still is.
         """
         path = Path(file).resolve()  # noqa: ASYNC240 -- once, at start
         exists = check_header(path, SCHEMA_VERSION)
         make_private(path)
         lock = ServiceLock(path)
         connection: sqlite3.Connection | None = None
+        recovered = vitals.size(path.with_name(path.name + "-wal")) > 0
         try:
             if not exists:
                 with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as new:
@@ -100,10 +112,11 @@ class SqliteLog(SqliteReader):
                 # A crash may have left a newer number there than in the header.
                 with contextlib.closing(connect_reader(path)) as left:
                     check_version(path, user_version(left), SCHEMA_VERSION)
+            refuse_damaged(path)
             connection = connect_writer(path)
             migrated = migrate(connection)
             append.prepare(connection)
-            return cls(path, lock, connection, migrated)
+            return cls(path, lock, connection, migrated, recovered=recovered)
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -116,6 +129,11 @@ class SqliteLog(SqliteReader):
     def migrated(self) -> list[str]:
         """See `EventLog.migrated`."""
         return self._migrated
+
+    @property
+    def recovered(self) -> bool:
+        """See `EventLog.recovered`."""
+        return self._recovered
 
     @property
     def healthy(self) -> bool:
@@ -193,6 +211,19 @@ class SqliteLog(SqliteReader):
         """See `EventLog.extend_replay`."""
         return await self._writer.do(self._replays.extend, batch)
 
+    @property
+    def pulse(self) -> int:
+        """See `EventLog.pulse`."""
+        return self._writer.pulse
+
+    async def probe(self) -> None:
+        """See `EventLog.probe`."""
+        await self._writer.do(vitals.probe, None)
+
+    async def examine(self) -> list[Damage]:
+        """See `EventLog.examine`."""
+        return await asyncio.to_thread(self._examiner.examine)
+
     async def vitals(self) -> LogVitals:
         """See `EventLog.vitals`."""
         found = await self._ask(lambda connection: vitals.waiting(connection) | vitals.room(self._path))
@@ -218,6 +249,7 @@ class SqliteLog(SqliteReader):
 
         A broken log is left as it is, and locked, until the process ends.
         """
+        self._examiner.stop()
         await super()._close()
         await self._writer.close()
         if self._writer.broken is not None:

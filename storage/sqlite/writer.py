@@ -79,6 +79,8 @@ class Writer:
         self._kicked = False
         self._closing = False
         self.healthy = True
+        self.pulse = 0
+        """Counts what is tried: a writer that hangs does not."""
         self.broken: LogBroken | None = None
         self.batch_rows = Histogram(BATCH_ROWS)
         self.sync_seconds = Histogram(SYNC_SECONDS)
@@ -189,6 +191,7 @@ class Writer:
         """Run one batch in one transaction; a result or an exception per item."""
         run = self._run_together
         while self.broken is None:
+            self.pulse += 1
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 results = self._apply(batch, run)
