@@ -8,6 +8,7 @@ back every event behind it.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,13 @@ BATCH: Final = 256
 """Events per transaction."""
 GATHER_SECONDS: Final = 0.02
 """What comes within this time is routed together, so that under load routing takes little from intake."""
+SLICE: Final = 16
+"""Events that are decided about in one turn of the loop."""
+MODEST: Final = 1_000
+"""Events a second that intake may take in before routing makes room for it. For each time so many, routing
+rests as long as it worked: what is recorded can wait, its senders cannot."""
+METER_SECONDS: Final = 0.1
+"""Over how long that is measured."""
 MOST_HINTS: Final = 50
 """Event types come from outside; hints are not given for ever."""
 
@@ -57,6 +65,7 @@ class Router:
         self._on_runs = on_runs
         self._sweep = Sweep("routing", self._batch)
         self._gathering: asyncio.TimerHandle | None = None
+        self._intake = _Meter()
         self._hinted: set[str | None] = set()
         self._logger = logs.get("route")
         self.replace(handlers)
@@ -67,6 +76,7 @@ class Router:
 
     def wake(self) -> None:
         """There is something new in the log."""
+        self._intake.count()
         if self._gathering is None:
             self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathered)
 
@@ -84,7 +94,7 @@ class Router:
         if not events:
             return False
         folding = Folding()
-        routings = [self._routing(event, folding) for event in events]
+        routings = await self._routings(events, folding)
         if not await self._log.route(routings, now_ms=self._clock.now_ms(), states=folding.states()):
             return True  # somebody else has changed what is known; nothing was recorded
         for event, routing in zip(events, routings, strict=True):
@@ -93,6 +103,16 @@ class Router:
         if names:
             self._on_runs(names)
         return len(events) == BATCH
+
+    async def _routings(self, events: Sequence[Unrouted], folding: Folding) -> list[Routing]:
+        """Decide about each event, slice by slice, and let intake go first."""
+        routings: list[Routing] = []
+        for start in range(0, len(events), SLICE):
+            began = time.monotonic()
+            routings += [self._routing(event, folding) for event in events[start : start + SLICE]]
+            worked = time.monotonic() - began
+            await asyncio.sleep(worked * self._intake.per_second() / MODEST)
+        return routings
 
     def _routing(self, event: Unrouted, folding: Folding) -> Routing:
         body = parse_json(event.body)
@@ -118,6 +138,23 @@ class Router:
             f"no handler wants this event; a file like this in your plugins folder would:\n{hint(event_type)}"
         )
         self._logger.info(message)
+
+
+class _Meter:
+    """How many events come in a second, just now."""
+
+    def __init__(self) -> None:
+        self._since, self._count, self._rate = time.monotonic(), 0, 0.0
+
+    def count(self) -> None:
+        self._count += 1
+
+    def per_second(self) -> float:
+        elapsed = time.monotonic() - self._since
+        if elapsed >= METER_SECONDS:
+            self._rate = self._count / elapsed
+            self._since, self._count = time.monotonic(), 0
+        return self._rate
 
 
 def takers_of(event: Unrouted, handlers: Iterable[Handler]) -> list[Handler]:
