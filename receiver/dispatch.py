@@ -73,6 +73,7 @@ class Dispatcher:
         """Handlers that may have due runs, in the order in which they are asked."""
         self._sweep = Sweep("dispatch", self._claim, on_sweep=lambda: self.wake(set(self._handlers)))
         self.replace(handlers, concurrency=concurrency)
+        self._recovered = False
         self._stopping = False
         self._logger = logs.get("dispatch")
         self._counts = counts
@@ -96,10 +97,14 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Dispatch until cancelled, or until the log is broken."""
+        await self._sweep.run()
+
+    async def _recover(self) -> None:
+        """Take back what a process that died was about, once."""
         recovered = await self._log.recover(self._owner, now_ms=self._clock.now_ms())
+        self._recovered = True
         if recovered:
             self._logger.warning("took back runs of a process that died", runs=recovered)
-        await self._sweep.run()
 
     async def stop(self, grace_seconds: float) -> None:
         """Let running handlers end within the grace time, then cancel them and give their runs back."""
@@ -123,6 +128,10 @@ class Dispatcher:
 
     async def _claim(self) -> bool:
         """Fill the free places once; whether it makes sense to ask again at once."""
+        if (
+            not self._recovered
+        ):  # here, since a full disk may refuse it at the start, and then it is tried again
+            await self._recover()
         capacity = self._capacity()
         if not capacity:
             return False

@@ -29,6 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Results())
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the campaigns, tests that are nothing else are left out."""
+    if not config.getoption("--prove"):
+        items[:] = [item for item in items if item.get_closest_marker("prove") is None]
+
+
 @pytest.fixture(autouse=True)
 def _default_logs() -> Iterator[None]:
     """A test may configure logging; the next one does not inherit its output."""

@@ -84,6 +84,26 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
                 f"{path}: SQLite answers {name} = {found!r} where {value!r} is needed. "
                 "Is the file on a local disk? Network file systems cannot hold the log."
             )
+    _refuse_unwritable(connection, path)
+
+
+def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:
+    """SQLite opens for reading what it cannot open for writing, and never tries again.
+
+    Raises:
+        LogUnusable: it did that.
+    """
+    number = connection.execute("PRAGMA user_version").fetchone()[0]
+    try:
+        connection.execute("BEGIN IMMEDIATE")  # on such a connection this begins to read, and says nothing
+        connection.execute(f"PRAGMA user_version = {number}")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+            raise LogUnusable(f"{path} cannot be written: {error}. Check its disk and mode.") from error
+        # Anything else, such as a lock of somebody else, may go away by itself.
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

@@ -1,5 +1,6 @@
 """The sender, a process of its own: `python -m tests.faults.sender PORT BOOK`, until SIGTERM.
 
+It says that it is `sending`, and goes on where the book ends.
 It behaves as the vendor does, in a hurry: an event that was not answered 200 is sent again up to three
 times, under its delivery id, every second time with a renewed timestamp; some that were are sent again all
 the same. It is not impressed by a service that goes away: it connects again.
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from tests.faults.book import BookWriter
+from tests.faults.book import BookWriter, read_book
 from tests.support.klen import Answer, headers, read_answer, request, webhook
 
 if TYPE_CHECKING:
@@ -67,13 +68,16 @@ class Delivery:
 class Sender:
     """Sends events over some connections, and keeps the book."""
 
-    def __init__(self, port: int, book: BookWriter, *, repeat: float, pause: float) -> None:
-        """`repeat`: the share of acknowledged events that are sent again; `pause`: seconds between events."""
+    def __init__(self, port: int, book: BookWriter, *, first: int, repeat: float, pause: float) -> None:
+        """Send the events from `first` on.
+
+        `repeat` is the share of acknowledged events that are sent again; `pause` is seconds between events.
+        """
         self._port = port
         self._book = book
         self._repeat = repeat
         self._pause = pause
-        self._numbers: Iterator[int] = itertools.count()
+        self._numbers: Iterator[int] = itertools.count(first)
         self._due: asyncio.PriorityQueue[Delivery] = asyncio.PriorityQueue()
         self.stopping = False
 
@@ -83,7 +87,7 @@ class Sender:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             except OSError:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
                 continue
             try:
                 while not self.stopping:
@@ -156,8 +160,12 @@ async def main() -> None:
     parser.add_argument("--repeat", type=float, default=0.05)
     parser.add_argument("--pause", type=float, default=0.0)
     options = parser.parse_args()
-    sender = Sender(options.port, BookWriter(options.book), repeat=options.repeat, pause=options.pause)
+    first = max(read_book(options.book).events, default=-1) + 1 if options.book.exists() else 0
+    sender = Sender(
+        options.port, BookWriter(options.book), first=first, repeat=options.repeat, pause=options.pause
+    )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: setattr(sender, "stopping", True))
+    print("sending", flush=True)
     await asyncio.gather(*(sender.connection() for _ in range(options.connections)))
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.faults.conftest import Figure, Size
 
-READY_SECONDS = 2.0
 BATCH = 50
 """Kills on one log, before the next trial begins with an empty one."""
 
@@ -45,7 +44,7 @@ def test_a_kill_under_load_loses_nothing(
         trial.settle()
         acked += len(trial.book().acked)
     assert acked > kills * 20, "the load was too small to show anything"
-    assert slowest < READY_SECONDS * 3, "a start takes too long"  # other programs share the machine
+    assert slowest < size(30, 4), "a start takes too long"  # other programs may share the machine
     figure(f"{kills} kills, {acked:,} acknowledged, 0 missing, slowest start {slowest:.1f} s")
 
 

@@ -57,7 +57,9 @@ class Trial:
             str(self.folder / name),
             *options,
         ]
-        with subprocess.Popen(command, cwd=ROOT) as process:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"sending\n", "the sender does not start"
             try:
                 yield process
             finally:

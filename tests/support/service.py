@@ -96,7 +96,7 @@ class Process:
         except OSError:
             return False
 
-    def wait_ready(self, seconds: float = 10) -> None:
+    def wait_ready(self, seconds: float = 30) -> None:
         """Until `/readyz` answers 200."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
