@@ -115,7 +115,7 @@ def fold(state: State | None, told: Told) -> tuple[State, Verdict, tuple[Change,
 
 def _facts(known: State, told: Told) -> Iterator[Change]:
     """What an event says has happened by what it is, however late it comes."""
-    if told.event_type == "calendar.created" and not known.booked:
+    if told.event_type == "calendar.created" and known.booked_ms is None:
         yield Change("created", {}, {})
     if told.event_type == "calendar.reminder" and not known.has(told.mark):
         yield Change("reminded", {}, {})

@@ -6,7 +6,7 @@ Wall time (`now_ms`) is for what is recorded; deadlines inside the process use t
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -24,6 +24,14 @@ class SystemClock:
     def now_ms(self) -> int:
         """See `Clock.now_ms`."""
         return time.time_ns() // 1_000_000
+
+
+def to_iso(milliseconds: int | None) -> str | None:
+    """A time as the log shows it, `2025-05-01T10:15:30.000Z`."""
+    if milliseconds is None:
+        return None
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def to_datetime(milliseconds: int) -> datetime:

@@ -7,13 +7,13 @@ break: whatever a body holds, its event must get past here, or it holds back eve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from receiver import logs
 from receiver.changes import Change, Verdict, fold
 from receiver.events import reading
 from receiver.state import State, encode, recalled
-from receiver.told import told
+from receiver.told import CUSTOMER, told
 from storage.work import NewChange, NewState
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from storage.records import HistoryRecord
     from storage.work import Unrouted
 
-__all__ = ["Folded", "Folding", "rows_of", "told_by"]
+LONGEST: Final = 500
+"""Characters of a text column."""
+
+__all__ = ["Folded", "Folding", "new_state", "rows_of", "told_by"]
 
 
 class Folded(NamedTuple):
@@ -73,7 +76,7 @@ class Folding:
     def states(self) -> list[NewState]:
         """What is known now of the calendar events of the batch."""
         return [
-            _new_state(number, line.state, line)
+            new_state(number, line.state, revision=line.revision, last_seq=line.last_seq)
             for number, line in self._lines.items()
             if line.state is not None
         ]
@@ -85,18 +88,30 @@ def _line(event: Unrouted) -> _Line:
     return _Line(recalled(event.known.calendar_event, event.known.memory), event.known.revision)
 
 
-def _new_state(number: int, state: State, line: _Line) -> NewState:
+def new_state(number: int, state: State, *, revision: int | None, last_seq: int) -> NewState:
+    """A state as it is stored."""
     start, end = (reading.instant(state.get(name)) for name in ("start_time", "end_time"))
+    calendar_event = state.calendar_event()
+    customer = calendar_event.get(CUSTOMER)
     return NewState(
         subject=number,
-        revision=line.revision,
-        last_seq=line.last_seq,
-        calendar_event=encode(state.calendar_event()),
+        revision=revision,
+        last_seq=last_seq,
+        calendar_event=encode(calendar_event),
         memory=state.memory(),
-        status=reading.storable(state.get("status"), 500),
+        status=reading.storable(state.get("status"), LONGEST),
         start_ms=None if start is None else reading.milliseconds(start),
         end_ms=None if end is None else reading.milliseconds(end),
+        booked_ms=state.booked_ms,
+        cancelled_ms=state.cancelled_ms,
+        customer=_customer(customer if isinstance(customer, dict) else {}),
     )
+
+
+def _customer(customer: dict[str, Any]) -> str | None:
+    """What tells customers apart."""
+    email, phone = (reading.storable(customer.get(name), LONGEST) or "" for name in ("email", "phone"))
+    return email.strip().lower() or "".join(c for c in phone if c.isdigit()) or None
 
 
 def told_by(event: Unrouted | HistoryRecord, body: JSON) -> Told | None:

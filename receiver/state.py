@@ -62,7 +62,7 @@ class _Field(NamedTuple):
 class State:
     """All that is known of one calendar event. Immutable."""
 
-    __slots__ = ("_fields", "_marks", "_newest", "booked")
+    __slots__ = ("_fields", "_marks", "_newest", "booked_ms")
 
     def __init__(
         self,
@@ -70,14 +70,14 @@ class State:
         fields: Mapping[str, _Field] | None = None,
         newest: Mark | None = None,
         *,
-        booked: bool = False,
+        booked_ms: int | None = None,
     ) -> None:
         """Nothing is known at first."""
         self._marks = marks
         self._fields = fields or {}
         self._newest = newest
-        self.booked = booked
-        """Whether the event of its creation is known."""
+        self.booked_ms = booked_ms
+        """When it was created, if that event is known."""
 
     @property
     def newest(self) -> Mark | None:
@@ -127,8 +127,16 @@ class State:
         newest = told.mark if self._newest is None else max(self._newest, told.mark)
         if len(marks) > MOST_MARKS:
             marks, fields = _fewer(marks, fields, newest)
-        booked = self.booked or told.event_type == "calendar.created"
-        return State(marks, fields, newest, booked=booked)
+        booked_ms = self.booked_ms
+        if told.event_type == "calendar.created":
+            booked_ms = told.mark.at_ms if booked_ms is None else min(booked_ms, told.mark.at_ms)
+        return State(marks, fields, newest, booked_ms=booked_ms)
+
+    @property
+    def cancelled_ms(self) -> int | None:
+        """Since when it is cancelled, if it is."""
+        field = self._fields.get("status")
+        return self._marks[field.run[0]].at_ms if field and field.value == "cancelled" else None
 
     def values(self) -> dict[str, Any]:
         """Values by path, the customer's as `customer.email`, without those that a newer null took away."""
@@ -187,12 +195,12 @@ class State:
         listed = [[*key] if key == largest else [*key, paths] for key, paths in groups.items()]
         hidden = {path: field.value for path, field in self._fields.items() if path not in shown}
         newest = None if self._newest is None else self._marks.index(self._newest)
-        return encode([self._marks, newest, self.booked, listed, hidden])
+        return encode([self._marks, newest, self.booked_ms, listed, hidden])
 
 
 def recalled(calendar_event: str, memory: str) -> State:
     """The state that `State.calendar_event`, as JSON, and `State.memory` were taken from."""
-    marks_told, newest, booked, listed, hidden = json.loads(memory)
+    marks_told, newest, booked_ms, listed, hidden = json.loads(memory)
     marks = tuple(Mark(*mark) for mark in marks_told)
     values = {**_flat(json.loads(calendar_event)), **hidden}
     named = {
@@ -200,7 +208,7 @@ def recalled(calendar_event: str, memory: str) -> State:
     }
     rest = next(((tuple(run), before) for run, before, *paths in listed if not paths), ((), -1))
     fields = {path: _Field(value, *named.get(path, rest)) for path, value in values.items()}
-    return State(marks, fields, None if newest is None else marks[newest], booked=booked)
+    return State(marks, fields, None if newest is None else marks[newest], booked_ms=booked_ms)
 
 
 def _flat(calendar_event: dict[str, Any]) -> dict[str, Any]:

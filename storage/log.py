@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         LogVitals,
         NewEvent,
         QuarantineRecord,
+        RebookingRecord,
         Refused,
         ReplayRecord,
         Selection,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Outcome,
         ReplayBatch,
         ReplayItem,
+        Restated,
         Routing,
         StoredValue,
         Unrouted,
@@ -72,11 +74,19 @@ class EventReader(Protocol):
         """What is known of the calendar events of that uuid or number: several sources may have one."""
         ...
 
+    async def calendar_event_page(self, after: int, limit: int) -> list[CalendarEventRecord]:
+        """Every calendar event, in the order of our numbers, also those of which nothing is known."""
+        ...
+
     async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
         """The events of a calendar event in log order, each with its verdict and what it changed.
 
         `subject` is a record's own number, not the vendor's.
         """
+        ...
+
+    async def rebookings(self, subject: int) -> list[RebookingRecord]:
+        """Likely reschedules that a calendar event is a part of: one was cancelled, another one booked."""
         ...
 
     async def quarantined(self, *, limit: int = 50) -> list[QuarantineRecord]:
@@ -166,6 +176,13 @@ class EventLog(EventReader, Protocol):
 
         Events that have one are passed over. False, and nothing is recorded, if what is known of a calendar
         event has changed since `unrouted` told it: then ask that again.
+        """
+        ...
+
+    async def restate(self, restated: Restated) -> bool:
+        """Replace what is known of a calendar event, and how its events were judged.
+
+        False, and nothing is changed, if it has changed since it was read.
         """
         ...
 

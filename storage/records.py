@@ -224,12 +224,23 @@ class CalendarEventRecord:
     uuid: str | None
     number: int | None
     """The vendor's number."""
-    revision: int
-    last_seq: int
-    calendar_event: str
+    revision: int | None
+    """None, and so are the others, if nothing is known."""
+    last_seq: int | None
+    calendar_event: str | None
     """JSON."""
-    memory: str
+    memory: str | None
     """What is needed to go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebookingRecord:
+    """The other side of a likely reschedule: inferred from a booking soon after a cancellation."""
+
+    name: str
+    """`rebooked_as`, at the one that was cancelled, or `rebooked_from`, at the one that was booked."""
+    uuid: str | None
+    number: int | None
 
 
 @dataclass(frozen=True, slots=True)

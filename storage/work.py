@@ -71,6 +71,10 @@ class NewState:
     status: str | None
     start_ms: int | None
     end_ms: int | None
+    booked_ms: int | None = None
+    cancelled_ms: int | None = None
+    customer: str | None = None
+    """What tells customers apart: an e-mail address in lower case, else the digits of a phone number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,15 @@ class NewChange:
     before: str | None = None
     after: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """A state that was made anew, with how its events are judged then."""
+
+    state: NewState
+    judged: tuple[tuple[int, str | None, tuple[NewChange, ...]], ...]
+    """By number of the event: verdict and changes."""
 
 
 @dataclass(frozen=True, slots=True)

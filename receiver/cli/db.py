@@ -27,7 +27,7 @@ from receiver.cli.common import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from storage.log import EventLog
+    from storage.log import EventLog, EventReader
     from storage.records import LogStatus
 
 
@@ -115,6 +115,63 @@ def check(config_path: str | None, *, as_json: bool) -> None:
             "storage/README.md says how to restore a backup."
         )
     say("The log is sound: its structure, and the hash of every body.")
+
+
+@db.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit status 1 if anything differs.")
+@json_option
+@config_option
+def rebuild(config_path: str | None, *, check: bool, as_json: bool) -> None:
+    """Compute states, verdicts and changes again from the recorded events, and put right what differs.
+
+    Each calendar event that was stored otherwise is named. With --check, which works beside the service,
+    nothing is changed.
+
+    \b
+    Example:
+      klenhook db rebuild --check
+      klenhook db rebuild
+    """
+    if check:
+        different, seen = ask(config_path, lambda log: _rebuilt(log, None, as_json=as_json))
+    else:
+        different, seen = change(config_path, lambda log: _rebuilt(log, log, as_json=as_json))
+    if different and check:
+        raise fail(f"{different} of {seen} calendar events differ from their events. Nothing was changed.")
+    say(
+        f"{seen} calendar events: " + (f"{different} put right." if different else "all as their events say.")
+    )
+
+
+async def _rebuilt(log: EventReader, mended: EventLog | None, *, as_json: bool) -> tuple[int, int]:
+    """Tell what differs, and mend it; how many do, of how many."""
+    from receiver.rebuild import differences, mend
+
+    different = seen = 0
+    async for difference in differences(log):
+        seen += 1
+        if difference is None:
+            continue
+        different += 1
+        if mended is not None and not await mend(mended, difference):
+            raise fail("the log has changed meanwhile. Run it again.")
+        found = {
+            "calendar_event_uuid": difference.record.uuid,
+            "calendar_event_id": difference.record.number,
+            "source": difference.record.source,
+            "fields": list(difference.fields),
+            "events": difference.events,
+        }
+        if as_json:
+            write_json(found)
+        else:
+            name = difference.record.uuid or difference.record.number
+            parts = [
+                *difference.fields,
+                *(f"event {event}: {what}" for event, what in difference.events.items()),
+            ]
+            click.echo(one_line(f"{name}: {'; '.join(parts)}"))
+    return different, seen
 
 
 @db.command()

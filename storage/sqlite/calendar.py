@@ -9,20 +9,32 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.records import CalendarEventRecord, ChangeRecord, HistoryRecord
+from storage.records import CalendarEventRecord, ChangeRecord, HistoryRecord, RebookingRecord
 from storage.sqlite.append import chunks, insert
+from storage.sqlite.views import REBOOKED_WITHIN_MS
 from storage.work import StoredState
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from storage.work import NewState, Routing
+    from storage.work import NewChange, NewState, Restated
 
-_COLUMNS: Final = ("revision", "last_seq", "status", "start_at", "end_at", "calendar_event", "memory")
+_COLUMNS: Final = (
+    "revision",
+    "last_seq",
+    "status",
+    "start_at",
+    "end_at",
+    "booked_at",
+    "cancelled_at",
+    "customer",
+    "calendar_event",
+    "memory",
+)
 _STATE: Final = (
     f"INSERT INTO state (subject_id, {', '.join(_COLUMNS)}) VALUES ",  # noqa: S608 -- the names above
-    8,
+    len(_COLUMNS) + 1,
     f" ON CONFLICT (subject_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}",
 )
 _CHANGE: Final = ("INSERT INTO change (seq, place, name, before, after, reason) VALUES ", 6, "")
@@ -66,6 +78,9 @@ def store(connection: sqlite3.Connection, new: Sequence[NewState]) -> None:
             state.status,
             state.start_ms,
             state.end_ms,
+            state.booked_ms,
+            state.cancelled_ms,
+            state.customer,
             state.calendar_event,
             state.memory,
         )
@@ -74,12 +89,12 @@ def store(connection: sqlite3.Connection, new: Sequence[NewState]) -> None:
     insert(connection, _STATE, rows)
 
 
-def note(connection: sqlite3.Connection, routings: Sequence[Routing]) -> None:
-    """Record what events changed."""
+def note(connection: sqlite3.Connection, found: Iterable[tuple[int, Sequence[NewChange]]]) -> None:
+    """Record what events, by their numbers, changed."""
     rows = [
-        (routing.seq, place, change.name, change.before, change.after, change.reason)
-        for routing in routings
-        for place, change in enumerate(routing.changes)
+        (seq, place, change.name, change.before, change.after, change.reason)
+        for seq, changes in found
+        for place, change in enumerate(changes)
     ]
     insert(connection, _CHANGE, rows)
 
@@ -119,6 +134,58 @@ def history(connection: sqlite3.Connection, subject: int, upto_seq: int | None) 
         (subject, 2**63 - 1 if upto_seq is None else upto_seq),
     )
     return [_history(*row) for row in rows]
+
+
+def page(connection: sqlite3.Connection, after: int, limit: int) -> list[CalendarEventRecord]:
+    """The next calendar events by our number, also those of which nothing is known."""
+    rows = connection.execute(
+        "SELECT subject_id, source.name, uuid, number, revision, last_seq, calendar_event, memory "
+        "FROM subject JOIN source USING (source_id) LEFT JOIN state USING (subject_id) "
+        "WHERE kind = 'calendar_event' AND subject_id > ? ORDER BY subject_id LIMIT ?",
+        (after, limit),
+    )
+    return [CalendarEventRecord(*row) for row in rows]
+
+
+def restate(connection: sqlite3.Connection, items: Sequence[Restated]) -> list[bool]:
+    """Replace a state, and how its events were judged. False if the state has changed since it was read."""
+    return [_restate(connection, item) for item in items]
+
+
+def _restate(connection: sqlite3.Connection, item: Restated) -> bool:
+    if not are_current(connection, [item.state]):
+        return False
+    store(connection, [item.state])
+    for seq, verdict, changes in item.judged:
+        connection.execute("UPDATE routing SET verdict = ? WHERE seq = ?", (verdict, seq))
+        connection.execute("DELETE FROM change WHERE seq = ?", (seq,))
+        note(connection, [(seq, changes)])
+    return True
+
+
+_NEIGHBOUR: Final = (
+    "SELECT there.uuid, there.number FROM state me JOIN subject here USING (subject_id) "
+    "JOIN state other ON other.customer = me.customer AND other.subject_id <> me.subject_id "
+    "JOIN subject there ON there.subject_id = other.subject_id AND there.source_id = here.source_id "
+    "WHERE me.subject_id = ? AND "
+)
+
+
+_SIDES: Final = {
+    "rebooked_as": "other.booked_at BETWEEN me.cancelled_at AND me.cancelled_at + ? ORDER BY other.booked_at",
+    "rebooked_from": "me.booked_at BETWEEN other.cancelled_at AND other.cancelled_at + ? "
+    "ORDER BY other.cancelled_at DESC",
+}
+
+
+def rebookings(connection: sqlite3.Connection, subject: int) -> list[RebookingRecord]:
+    """What was booked in the place of a calendar event, and in whose place it was booked."""
+    found = []
+    for name, condition in _SIDES.items():
+        row = connection.execute(f"{_NEIGHBOUR}{condition} LIMIT 1", (subject, REBOOKED_WITHIN_MS)).fetchone()
+        if row is not None:
+            found.append(RebookingRecord(name, *row))
+    return found
 
 
 def _history(*row: Any) -> HistoryRecord:

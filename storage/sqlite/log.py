@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from storage.errors import LogUnusable
 from storage.records import LogVitals
-from storage.sqlite import append, effects, read, runs, vitals
+from storage.sqlite import append, calendar, effects, read, runs, vitals
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         NewState,
         Outcome,
         ReplayBatch,
+        Restated,
         Routing,
         Unrouted,
     )
@@ -166,6 +167,10 @@ class SqliteLog(SqliteReader):
     ) -> bool:
         """See `EventLog.route`."""
         return await self._writer.do(self._runs.route, (list(routings), list(states), now_ms))
+
+    async def restate(self, restated: Restated) -> bool:
+        """See `EventLog.restate`."""
+        return await self._writer.do(calendar.restate, restated)
 
     async def claim(
         self,

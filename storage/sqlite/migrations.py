@@ -216,10 +216,15 @@ THIRD = (
         status TEXT,
         start_at INTEGER,
         end_at INTEGER,
+        booked_at INTEGER,
+        cancelled_at INTEGER,
+        customer TEXT,
         calendar_event TEXT NOT NULL,
         memory TEXT NOT NULL
     ) STRICT""",
     "CREATE INDEX state_by_start ON state (start_at)",
+    # Who cancelled and booked again.
+    "CREATE INDEX state_by_customer ON state (customer, booked_at) WHERE customer IS NOT NULL",
     # What events changed. By name first: that is how people look for changes; place: their order in an event.
     """CREATE TABLE change (
         name TEXT NOT NULL,

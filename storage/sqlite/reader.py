@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         HistoryRecord,
         LogStatus,
         QuarantineRecord,
+        RebookingRecord,
         Refused,
         ReplayRecord,
         Selection,
@@ -165,9 +166,17 @@ class SqliteReader:
         """See `EventReader.calendar_events`."""
         return await self._ask(lambda connection: calendar.find(connection, name))
 
+    async def calendar_event_page(self, after: int, limit: int) -> list[CalendarEventRecord]:
+        """See `EventReader.calendar_event_page`."""
+        return await self._ask(lambda connection: calendar.page(connection, after, limit))
+
     async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
         """See `EventReader.history`."""
         return await self._ask(lambda connection: calendar.history(connection, subject, upto_seq))
+
+    async def rebookings(self, subject: int) -> list[RebookingRecord]:
+        """See `EventReader.rebookings`."""
+        return await self._ask(lambda connection: calendar.rebookings(connection, subject))
 
     async def quarantined(self, *, limit: int = 50) -> list[QuarantineRecord]:
         """See `EventReader.quarantined`."""

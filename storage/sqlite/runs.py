@@ -74,7 +74,7 @@ class Runs:
         )
         search.learn(connection, ((routing.seq, routing.words) for routing in routings))
         calendar.store(connection, states)
-        calendar.note(connection, routings)
+        calendar.note(connection, ((routing.seq, routing.changes) for routing in routings))
         insert(
             connection, _RUN, self._lined_up(connection, list(zip(routings, subjects, strict=True)), now_ms)
         )

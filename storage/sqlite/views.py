@@ -21,6 +21,10 @@ def _field(path: str) -> str:
     return f"json_extract(state.calendar_event, '$.{path}')"
 
 
+REBOOKED_WITHIN_MS: Final = 7 * 86_400_000
+"""How soon after a cancellation a booking of the same customer is likely to be in its place."""
+
+
 VIEWS: Final[dict[str, str]] = {
     "events": f"""
         SELECT e.seq, e.event_id, source.name AS source, e.event_type,
@@ -68,6 +72,22 @@ VIEWS: Final[dict[str, str]] = {
             {_iso("e.received_at")} AS received_at, change.name, change.before, change.after, change.reason
         FROM change JOIN event e ON e.seq = change.seq JOIN source USING (source_id)
         JOIN routing ON routing.seq = change.seq JOIN subject USING (subject_id)
+    """,
+    "rebookings": f"""
+        SELECT source.name AS source,
+            gone_subject.uuid AS cancelled_uuid, gone_subject.number AS cancelled_id,
+            {_iso("gone.cancelled_at")} AS cancelled_at, came_subject.uuid AS booked_uuid,
+            came_subject.number AS booked_id, {_iso("came.booked_at")} AS booked_at
+        FROM state gone JOIN subject gone_subject ON gone_subject.subject_id = gone.subject_id
+        JOIN source USING (source_id)
+        JOIN state came ON came.subject_id = (
+            SELECT next.subject_id FROM state next JOIN subject USING (subject_id)
+            WHERE next.customer = gone.customer AND next.subject_id <> gone.subject_id
+                AND next.booked_at BETWEEN gone.cancelled_at AND gone.cancelled_at + {REBOOKED_WITHIN_MS}
+                AND subject.source_id = gone_subject.source_id
+            ORDER BY next.booked_at LIMIT 1
+        ) JOIN subject came_subject ON came_subject.subject_id = came.subject_id
+        WHERE gone.cancelled_at IS NOT NULL
     """,
     "runs": f"""
         SELECT run.run_id, e.event_id, e.seq, handler.name AS handler, run.state, run.attempt AS attempts,

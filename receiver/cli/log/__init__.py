@@ -5,6 +5,8 @@
     listing.py     list
     searching.py   search
     show.py        show
+    timeline.py    timeline
+    state.py       state
     query.py       sql
     export.py      export
     tail.py        tail
@@ -24,7 +26,9 @@ from receiver.cli.log.quarantine import quarantine
 from receiver.cli.log.query import sql
 from receiver.cli.log.searching import search
 from receiver.cli.log.show import show
+from receiver.cli.log.state import state
 from receiver.cli.log.tail import tail
+from receiver.cli.log.timeline import timeline
 
 __all__ = ["log"]
 
@@ -42,5 +46,5 @@ def log() -> None:
     """
 
 
-for command in (list_events, search, show, sql, export, tail, quarantine):
+for command in (list_events, search, show, timeline, state, sql, export, tail, quarantine):
     log.add_command(command)

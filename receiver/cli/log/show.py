@@ -20,6 +20,7 @@ from receiver.cli.log.records import short_time, to_record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from receiver.changes import Change
     from storage.log import EventReader
     from storage.records import ChangeRecord, EventDetail, MessageRecord, RunRecord
 
@@ -167,7 +168,7 @@ def _run(run: RunRecord) -> Iterator[str]:
             yield f"    {line}"
 
 
-def change_lines(change: ChangeRecord) -> Iterator[str]:
+def change_lines(change: Change | ChangeRecord) -> Iterator[str]:
     """A change in words: its name, and each field before and after."""
     yield change.name + (f": {change.reason}" if change.reason else "")
     for path in change.after:
