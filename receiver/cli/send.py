@@ -73,7 +73,7 @@ def send(
     """
     body = _body(event_type, assignments, file)
     config = load(config_path)
-    source = _source(config, source_name)
+    source = chosen_source(config, source_name)
     if delivery_id is None:
         delivery_id = _new_delivery_id()
     from receiver.sender import delivery_headers, exchange
@@ -151,7 +151,12 @@ def _value(text: str) -> object:
     return value
 
 
-def _source(config: Config, name: str | None) -> Source:
+def chosen_source(config: Config, name: str | None) -> Source:
+    """The source of this name, or the only one.
+
+    Raises:
+        click.UsageError: there is none of this name, or no name and several.
+    """
     names = ", ".join(config.sources)
     if name is None and len(config.sources) > 1:
         raise click.UsageError(f"There are several sources; say which with --source: {names}.")

@@ -3,6 +3,7 @@
     sandbox.py         the whole of it as one object with `start()` and `stop()`
     world.py           the account: appointments and what happens to them (pure)
     appointment.py     an appointment, and how the vendor shows it
+    account.py         the world together with the time and with those who hear of it
     fields.py          what a request may say about one
     availability.py    when the account has time
     calendar_file.py   an appointment as .ics
@@ -21,6 +22,8 @@
     drawn.py           what looks random and is repeatable
     burst.py           many appointments at once
     invention.py       made-up appointments
+    scenario.py        stories in TOML; `stories/` has two
+    invariants.py      what a klenhook log must have after what was sent
     control.py         addresses for what nobody can ask of the real vendor
     archive.py         the state in a file
     durations.py       spans of time as people type them

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
+    from receiver.sandbox.account import Account
     from receiver.sandbox.appointment import Appointment
-    from receiver.sandbox.clock import SandboxClock
     from receiver.sandbox.keys import KeyRing
-    from receiver.sandbox.world import Happening, World
 
 BASE: Final = "/api/v1/calendar"
 LIST_DAYS: Final = 30
@@ -39,14 +38,11 @@ MOST_LISTED: Final = 100
 class CalendarAPI:
     """The seven addresses of the calendar."""
 
-    def __init__(
-        self, world: World, keys: KeyRing, clock: SandboxClock, publish: Callable[[Happening], None]
-    ) -> None:
-        """`publish` gets everything that happens, as soon as it has."""
-        self._world = world
+    def __init__(self, account: Account, keys: KeyRing) -> None:
+        self._account = account
+        self._world = account.world
+        self._clock = account.clock
         self._keys = keys
-        self._clock = clock
-        self._publish = publish
 
     def routes(self) -> list[web.RouteDef]:
         """The table for the application."""
@@ -87,39 +83,27 @@ class CalendarAPI:
     async def _create(self, request: web.Request) -> web.Response:
         key = self._keys.admit(request.headers, request.query, WRITE)
         given = read_new(await read_object(request))
-        booking = self._world.draft(given)
+        draft = self._world.draft(given)
         self._keys.admit_creation(key)
-        happening = self._world.create(booking, now=self._clock.now(), callers_now=self._clock.callers_now())
-        self._publish(happening)
-        booked = happening.appointment
+        booked = self._account.book(draft)
         answer = {**booked.brief(), "ics_url": booked.ics_url, "message": "Event created successfully"}
         return web.json_response(answer, status=201)
 
     async def _update(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query, WRITE)
-        body = await read_object(request)
-        happening = self._world.update(
-            self._appointment(request),
-            read_changes(body),
-            now=self._clock.now(),
-            callers_now=self._clock.callers_now(),
-            whole=request.method == "PUT",
-        )
-        self._publish(happening)
-        return web.json_response({**happening.appointment.brief(), "message": "Event updated successfully"})
+        changes = read_changes(await read_object(request))
+        whole = request.method == "PUT"
+        updated = self._account.update(self._appointment(request), changes, whole=whole)
+        return web.json_response({**updated.brief(), "message": "Event updated successfully"})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query, WRITE)
-        body = await read_object(request)
-        appointment = self._appointment(request)
-        reason = read_reason(body)
-        happening = self._world.cancel(appointment, reason, now=self._clock.now())
-        if happening is not None:
-            self._publish(happening)
+        reason = read_reason(await read_object(request))
+        cancelled = self._account.cancel(self._appointment(request), reason)
         return web.json_response(
             {
-                "id": appointment.id,
-                "uuid": appointment.uuid,
+                "id": cancelled.id,
+                "uuid": cancelled.uuid,
                 "status": "cancelled",
                 "message": "Event cancelled successfully",
             }

@@ -6,43 +6,35 @@ bursts on the same sandbox are the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from receiver.sandbox.drawn import draws
 from receiver.sandbox.invention import invented, invented_changes
 
 if TYPE_CHECKING:
-    import random
+    from collections.abc import Mapping
 
+    from receiver.sandbox.account import Account
     from receiver.sandbox.appointment import Appointment
     from receiver.sandbox.sandbox import Sandbox
 
 
 def burst(sandbox: Sandbox, count: int, changes: int = 0) -> list[Appointment]:
     """Book so many appointments, then change each so often; they as they were booked."""
-    dice = draws(sandbox.seed, "burst", len(sandbox.world))
-    now, callers_now = sandbox.clock.now(), sandbox.clock.callers_now()
-    booked = []
-    for _ in range(count):
-        draft = sandbox.world.draft(invented(dice, now))
-        happening = sandbox.world.create(draft, now=now, callers_now=callers_now)
-        sandbox.publish(happening)
-        booked.append(happening.appointment)
+    dice, account = draws(sandbox.seed, "burst", len(sandbox.world)), sandbox.account
+    booked = [account.book(account.world.draft(invented(dice, account.clock.now()))) for _ in range(count)]
     for _ in range(changes):
         for appointment in booked:
-            _change(sandbox, appointment.uuid, dice)
+            _change(account, appointment.uuid, invented_changes(dice, account.clock.now()))
     return booked
 
 
-def _change(sandbox: Sandbox, uuid: str, dice: random.Random) -> None:
-    appointment = sandbox.world.find(uuid)
-    now, callers_now = sandbox.clock.now(), sandbox.clock.callers_now()
-    fields = invented_changes(dice, now)
+def _change(account: Account, uuid: str, fields: Mapping[str, Any]) -> None:
+    """Unless it was cancelled, or is over, before."""
+    appointment = account.world.find(uuid)
     if appointment is None or not appointment.is_open:
         return
     if "cancelled" in fields:
-        happening = sandbox.world.cancel(appointment, fields["cancelled"], now=now)
+        account.cancel(appointment, fields["cancelled"])
     else:
-        happening = sandbox.world.update(appointment, fields, now=now, callers_now=callers_now)
-    if happening:
-        sandbox.publish(happening)
+        account.update(appointment, fields)

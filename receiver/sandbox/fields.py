@@ -170,3 +170,6 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "sync_external_calendars": _boolean,
     "send_notifications": _boolean,
 }
+
+FIELDS: Final = frozenset(_READERS)
+"""The keys of an update; a creation may have `created_by_ai_agent` as well."""

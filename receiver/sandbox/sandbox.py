@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 
 from receiver.events import EVENT_TYPES
+from receiver.sandbox.account import Account
 from receiver.sandbox.agenda import Agenda
 from receiver.sandbox.api import CalendarAPI
 from receiver.sandbox.application import application
@@ -83,6 +84,7 @@ class Sandbox:
         self.courier = Courier(
             self.webhooks, self.clock, self.seed, faults or Faults(), on_change=self._delivery_changed
         )
+        self.account = Account(self.world, self.clock, self.publish)
         self._agenda = Agenda(self.clock, (self, self.courier))
         self._jumping = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -109,7 +111,7 @@ class Sandbox:
             self._stack.callback(self._keep_clock)
         await self.courier.start(self._archive.load(Delivery) if self._archive else ())
         self._stack.push_async_callback(self.courier.stop)
-        calendar = CalendarAPI(self.world, self.keys, self.clock, self.publish)
+        calendar = CalendarAPI(self.account, self.keys)
         management = ManagementAPI(self, self.keys)
         routes = [*calendar.routes(), *management.routes(), *Control(self).routes()]
         runner = web.AppRunner(
@@ -188,6 +190,12 @@ class Sandbox:
     async def idle(self) -> None:
         """Wait until nothing is being sent; retries may be due later."""
         await self.courier.idle()
+
+    async def finish(self) -> None:
+        """Let time pass until nothing is left to be sent, retries included."""
+        await self.idle()
+        while (due := self.courier.next_due()) is not None:
+            await self.jump(due - self.clock.now())
 
     def next_due(self) -> datetime | None:
         """When the next reminder or completion is due."""
