@@ -77,7 +77,7 @@ def _bodies(deliveries: Iterable[Delivery], stored: list[Mapping[str, Any]]) -> 
         sent[digest] = f"delivery {delivery.number}"
         answered[digest] += sum(attempt.succeeded for attempt in delivery.attempts)
     acknowledged = [digest for digest, count in answered.items() if count]
-    counted = Counter(row["body_sha256"] for row in stored)
+    counted: Counter[str] = Counter(row["body_sha256"] for row in stored)
     seen = {row["body_sha256"]: row["deliveries"] for row in stored}
     return [
         Finding(
