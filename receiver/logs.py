@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Iterator, MutableMapping
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -50,7 +50,8 @@ class _Output:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._together: list[str] | None = None
 
     def __call__(self, *_args: Any) -> _Output:
         """The logger that structlog asks for."""
@@ -58,11 +59,32 @@ class _Output:
 
     def msg(self, line: str) -> None:
         """Write a line at once, so that it is there whatever happens next."""
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._file.write(f"{line}\n")
-            self._file.flush()
+        with self._lock:
+            if self._together is not None:
+                self._together.append(line)
+                return
+            with contextlib.suppress(OSError, ValueError):
+                self._file.write(f"{line}\n")
+                self._file.flush()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write the lines of this block at its end, by one call to the system. Other threads wait."""
+        with self._lock:
+            self._together = []
+            try:
+                yield
+            finally:
+                text, self._together = "\n".join(self._together), None
+                self.msg(text)
 
     debug = info = warning = error = critical = exception = msg
+
+
+def together() -> contextlib.AbstractContextManager[None]:
+    """Write the lines of a block at its end, all at once."""
+    output = structlog.get_config()["logger_factory"]
+    return output.together() if isinstance(output, _Output) else contextlib.nullcontext()
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
