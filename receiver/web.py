@@ -195,7 +195,7 @@ class Receiver:
         )
 
     def _tell(self, **line: Any) -> None:
-        """Log a delivery with the others of this turn of the loop, since each write is a call of the system."""
+        """Log a delivery with the others of this turn of the loop, since each write calls the system."""
         self._told.append(line)
         if len(self._told) == 1:
             asyncio.get_running_loop().call_soon(self._write)
