@@ -13,13 +13,14 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiohttp import ClientError, web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
 from receiver.errors import InvalidJSON
+from receiver.forget import NotRoutedError, Person, forget
 from receiver.jsonbody import parse_json
 from receiver.listener import Handler, error_response, json_response
 from receiver.metrics import CONTENT_TYPE_LATEST
@@ -30,6 +31,7 @@ from storage.records import Selection
 from storage.states import RunState
 
 if TYPE_CHECKING:
+    from receiver.clock import Clock
     from receiver.metrics import Metrics
     from receiver.replay import Replayer
     from storage.log import EventLog
@@ -42,6 +44,7 @@ MOST_REPLAYS: Final = 100
 _NUMBERED: Final = re.compile(r"(?P<parent>/[a-z]+)/(?P<number>[0-9]{1,18})(?P<action>(?:/[a-z]+)?)")
 """The path of something that has a number; 18 digits are what a row's number can have."""
 
+M = TypeVar("M", bound=BaseModel)
 Route = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 
@@ -72,6 +75,14 @@ class _NewReplay(BaseModel):
     target: str | None = None
 
 
+class _NewErasure(BaseModel):
+    """The body of `POST /erasures`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    customers: list[str] = Field(min_length=1)
+
+
 class Ops(Mapping[str, Mapping[str, Handler]]):
     """The table of the private listener."""
 
@@ -81,6 +92,7 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         replayer: Replayer,
         handlers: Callable[[], set[str]],
         metrics: Metrics,
+        clock: Clock,
         *,
         token: str,
         host: str,
@@ -90,12 +102,14 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         self._replayer = replayer
         self._handlers = handlers
         self._metrics = metrics
+        self._clock = clock
         self._token = token.encode()
         self._host = host.lower()
         self._table: dict[str, Mapping[str, Handler]] = {
             "/healthz": self._methods(GET=self._healthz),
             "/metrics": self._methods(GET=self._page),
             "/replays": self._methods(GET=self._replays, POST=self._start),
+            "/erasures": self._methods(POST=self._forget),
         }
         self._numbered = {
             "/replays": self._methods(GET=self._replay),
@@ -187,22 +201,43 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         status = "duplicate" if appended.duplicate else "accepted"
         return json_response(200, {"status": status, "event_id": appended.event_id})
 
-    async def _start(self, request: web.BaseRequest) -> web.Response:
+    async def _forget(self, request: web.BaseRequest) -> web.Response:
+        wanted = await _read(request, _NewErasure)
+        if isinstance(wanted, web.Response):
+            return wanted
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                wanted = _NewReplay.model_validate(parse_json(await request.read()))
-        except web.HTTPRequestEntityTooLarge:
-            return _refused(413, "payload_too_large", f"Expected at most {LARGEST_BODY} bytes.")
-        except (InvalidJSON, TimeoutError, ClientError, web.RequestPayloadError, OSError):
-            return _refused(400, "invalid_json", "Expected a JSON object.")
-        except ValidationError as error:
-            keys = sorted({".".join(map(str, mistake["loc"])) or "the body" for mistake in error.errors()})
-            return _refused(400, "invalid_request", f"Wrong or unknown: {', '.join(keys)}.")
+            person = Person.of(wanted.customers)
+        except ValueError as error:
+            return _refused(400, "invalid_request", f"{error}.")
+        try:
+            report = await forget(self._log, person, self._clock)
+        except NotRoutedError as error:
+            return error_response(503, "unavailable", f"{error}")
+        return json_response(200, report)
+
+    async def _start(self, request: web.BaseRequest) -> web.Response:
+        wanted = await _read(request, _NewReplay)
+        if isinstance(wanted, web.Response):
+            return wanted
         if wanted.target is not None and wanted.target not in self._handlers():
             return _refused(400, "unknown_handler", "The running service has no handler of this name.")
         selection = Selection(**wanted.selection.model_dump(), limit=0)
         replay_id = await self._replayer.start(selection, wanted.target)
         return json_response(201, {"replay_id": replay_id})
+
+
+async def _read(request: web.BaseRequest, model: type[M]) -> M | web.Response:
+    """The body of a request, or the answer that refuses it."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return model.model_validate(parse_json(await request.read()))
+    except web.HTTPRequestEntityTooLarge:
+        return _refused(413, "payload_too_large", f"Expected at most {LARGEST_BODY} bytes.")
+    except (InvalidJSON, TimeoutError, ClientError, web.RequestPayloadError, OSError):
+        return _refused(400, "invalid_json", "Expected a JSON object.")
+    except ValidationError as error:
+        keys = sorted({".".join(map(str, mistake["loc"])) or "the body" for mistake in error.errors()})
+        return _refused(400, "invalid_request", f"Wrong or unknown: {', '.join(keys)}.")
 
 
 def _number(request: web.BaseRequest) -> int:

@@ -181,6 +181,7 @@ class Service:
             self.replayer,
             lambda: {handler.name for handler in self.loaded.handlers},
             Metrics(self.counts, self.log, self._clock),
+            self._clock,
             token=config.token.get_secret_value(),
             host=config.listen.host,
         )

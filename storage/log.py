@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from storage.work import (
         Claimed,
         ClaimedMessage,
+        Content,
+        Erasure,
         Finished,
         MessageOutcome,
         NewReplay,
@@ -41,7 +43,10 @@ if TYPE_CHECKING:
         ReplayBatch,
         ReplayItem,
         Restated,
+        Rewriting,
         Routing,
+        StoredItem,
+        StoredState,
         StoredValue,
         Unrouted,
     )
@@ -87,6 +92,18 @@ class EventReader(Protocol):
 
     async def rebookings(self, subject: int) -> list[RebookingRecord]:
         """Likely reschedules that a calendar event is a part of: one was cancelled, another one booked."""
+        ...
+
+    async def known(self, subject: int) -> StoredState | None:
+        """What is known of the calendar event of that number of ours."""
+        ...
+
+    async def contents(self, after_seq: int) -> list[Content]:
+        """The next events with their bodies, oldest first; none behind the last."""
+        ...
+
+    async def stored_items(self, after: tuple[str, str]) -> list[StoredItem]:
+        """The next values that handlers keep, in the order of handler and key, behind these."""
         ...
 
     async def quarantined(self, *, limit: int = 50) -> list[QuarantineRecord]:
@@ -274,6 +291,41 @@ class EventLog(EventReader, Protocol):
 
     async def unfinished(self) -> Mapping[str, int]:
         """Runs that are not finished, by handler. It takes a while if there are many."""
+        ...
+
+    async def rewrite(self, events: Sequence[Rewriting], restated: Restated | None) -> bool:
+        """Put other bodies in the place of those of routed events, and flag them as `forgotten`.
+
+        They are about one calendar event; what follows from them comes with them. False, and nothing is
+        changed, if what is known of it is no longer what that was made from.
+        """
+        ...
+
+    async def erase_traces(self, seqs: Sequence[int]) -> int:
+        """Take errors and messages of these events' runs out; how many runs and messages are under way.
+
+        Messages that wait become `dead`.
+        """
+        ...
+
+    async def erase_refused(self, quarantine_id: int) -> None:
+        """Empty a body of quarantine; it stays known."""
+        ...
+
+    async def rewrite_stored(self, item: StoredItem, value: str | None) -> bool:
+        """Put another value, or none, in the place of one that a handler keeps. False if it has changed."""
+        ...
+
+    async def note_erasure(self, erasure: Erasure) -> int:
+        """Record that somebody is forgotten; the number of that."""
+        ...
+
+    async def scrub(self) -> bool:
+        """Clear away what is left of erased content in the log's files. False if a reader is in the way."""
+        ...
+
+    async def compact(self) -> None:
+        """Write the log's file anew, without free space. It takes a while, and everything else waits."""
         ...
 
     async def announce(self, note: str) -> None:

@@ -270,7 +270,7 @@ class QuarantineRecord:
     size: int
     body_sha256: str
     delivery_id: str | None
-    state: Literal["kept", "released"]
+    state: Literal["kept", "released", "forgotten"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,53 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """A recorded event's body, and what it is about, by our number."""
+
+    seq: int
+    subject: int | None
+    """None for what is not routed, too."""
+    flags: tuple[str, ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewriting:
+    """Another body in the place of the one that came, which is forgotten. Its digest stays."""
+
+    seq: int
+    body: bytes
+    title: str | None
+    words_before: str
+    words_after: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """One value of a handler's store, as JSON."""
+
+    handler: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """How much was taken out when somebody was forgotten; nothing of whom."""
+
+    at_ms: int
+    calendar_events: int = 0
+    calls: int = 0
+    events: int = 0
+    """Those whose content is gone."""
+    mentions: int = 0
+    """Events about others, from which mentions were taken."""
+    quarantined: int = 0
+    stored: int = 0
+    """Values of handlers' stores."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """A run that is ours to execute; its attempt is counted already."""
 

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
     from receiver.config import Config
 
+ANSWER_SECONDS: Final = 10.0
 ADDRESS_SECONDS: Final = 3.0
 """A service that starts holds the log a moment before it listens."""
 POLL_SECONDS: Final = 0.2
 
 
 async def post(
-    config: Config, path: str, request: Mapping[str, Any], *, undone: str = "Nothing was changed."
+    config: Config,
+    path: str,
+    request: Mapping[str, Any],
+    *,
+    undone: str = "Nothing was changed.",
+    seconds: float = ANSWER_SECONDS,
 ) -> dict[str, Any]:
     """What the running service answers, when it did what was asked. `undone` ends the message if it did not.
 
@@ -37,7 +43,8 @@ async def post(
     if token := config.ops.token.get_secret_value():
         headers["Authorization"] = f"Bearer {token}"
     url = f"http://{await _address(config, undone)}{path}"
-    answer = await asyncio.to_thread(exchange, "POST", url, json.dumps(request).encode(), headers)
+    data = json.dumps(request).encode()
+    answer = await asyncio.to_thread(exchange, "POST", url, data, headers, seconds=seconds)
     try:
         found = json.loads(answer.body)
     except ValueError:

@@ -136,7 +136,9 @@ def _is_in_index(connection: sqlite3.Connection, event_id: str) -> bool:
 
 def _quarantine(connection: sqlite3.Connection) -> Iterator[Damage]:
     try:
-        for number, body, expected in connection.execute("SELECT refused_id, body, body_sha256 FROM refused"):
+        for number, body, expected in connection.execute(
+            "SELECT refused_id, body, body_sha256 FROM refused WHERE state <> 'forgotten'"
+        ):
             if _is_altered(body, expected):
                 yield Damage("quarantine", None, f"quarantine {number}: {_ALTERED}")
     except sqlite3.DatabaseError as error:

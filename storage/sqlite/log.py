@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from storage.errors import LogUnusable
 from storage.records import LogVitals
 from storage.sqlite import append, calendar, effects, read, runs, vitals
+from storage.sqlite import forget as forgetting
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from storage.work import (
         Claimed,
         ClaimedMessage,
+        Erasure,
         Finished,
         MessageOutcome,
         NewReplay,
@@ -50,12 +52,17 @@ if TYPE_CHECKING:
         Outcome,
         ReplayBatch,
         Restated,
+        Rewriting,
         Routing,
+        StoredItem,
         Unrouted,
     )
 
 ROW_BYTES: Final = 512
 """What an event takes in memory beside its body, for the bound on the queue."""
+FOLD_TRIES: Final = 20
+FOLD_PAUSE: Final = 0.5
+"""How often the write-ahead file is tried to be emptied, and the seconds in between: readers take up to 2."""
 
 
 class SqliteLog(SqliteReader):
@@ -83,6 +90,7 @@ class SqliteLog(SqliteReader):
         self._quarantine = appender.quarantine
         self._runs = runs.Runs(names)
         self._replays = replay_rows.Replays(self._runs)
+        self._forgetting = forgetting.Forgetting(names)
 
         def forget() -> None:
             names.forget()
@@ -244,6 +252,41 @@ class SqliteLog(SqliteReader):
     async def unfinished(self) -> Mapping[str, int]:
         """See `EventLog.unfinished`."""
         return await self._ask(vitals.unfinished, limited=False)
+
+    async def rewrite(self, events: Sequence[Rewriting], restated: Restated | None) -> bool:
+        """See `EventLog.rewrite`."""
+        return await self._writer.do(self._forgetting.rewrite, (events, restated))
+
+    async def erase_traces(self, seqs: Sequence[int]) -> int:
+        """See `EventLog.erase_traces`."""
+        return await self._writer.do(forgetting.erase_traces, seqs)
+
+    async def erase_refused(self, quarantine_id: int) -> None:
+        """See `EventLog.erase_refused`."""
+        await self._writer.do(self._forgetting.erase_refused, quarantine_id)
+
+    async def rewrite_stored(self, item: StoredItem, value: str | None) -> bool:
+        """See `EventLog.rewrite_stored`."""
+        return await self._writer.do(forgetting.rewrite_stored, (item, value))
+
+    async def note_erasure(self, erasure: Erasure) -> int:
+        """See `EventLog.note_erasure`."""
+        return await self._writer.do(forgetting.note_erasure, erasure)
+
+    async def scrub(self) -> bool:
+        """See `EventLog.scrub`."""
+        first = True
+        while await self._writer.do(forgetting.scrub, first):
+            first = False
+        for _ in range(FOLD_TRIES):
+            if await self._writer.alone(forgetting.fold_in):
+                return True
+            await asyncio.sleep(FOLD_PAUSE)
+        return False
+
+    async def compact(self) -> None:
+        """See `EventLog.compact`."""
+        await self._writer.alone(forgetting.compact)
 
     async def announce(self, note: str) -> None:
         """See `EventLog.announce`."""

@@ -247,10 +247,26 @@ def third(db: Database) -> None:
         db.conn.execute(statement)
 
 
-@migrations(name="0004_search")
+FOURTH = (
+    *SEARCH,
+    # That people were forgotten, and how much that took; nothing of whom.
+    """CREATE TABLE erasure (
+        erasure_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        calendar_events INTEGER NOT NULL,
+        calls INTEGER NOT NULL,
+        events INTEGER NOT NULL,
+        mentions INTEGER NOT NULL,
+        quarantined INTEGER NOT NULL,
+        stored INTEGER NOT NULL
+    ) STRICT""",
+)
+
+
+@migrations(name="0004_search_and_erasure")
 def fourth(db: Database) -> None:
-    """The index of words."""
-    for statement in SEARCH:
+    """The index of words; who was forgotten when, without the who."""
+    for statement in FOURTH:
         db.conn.execute(statement)
 
 

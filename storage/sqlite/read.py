@@ -199,7 +199,7 @@ def quarantined_body(connection: sqlite3.Connection, number: int) -> Refused | N
     row = connection.execute(
         "SELECT source.name, body, body_sha256, received_at, reason, delivery_id, headers, "
         "secret_fingerprint FROM refused JOIN source USING (source_id) JOIN provenance USING (provenance_id) "
-        "WHERE refused_id = ?",
+        "WHERE refused_id = ? AND state <> 'forgotten'",
         (number,),
     ).fetchone()
     if row is None:

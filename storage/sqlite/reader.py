@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from storage.errors import LogUnavailable, LogUnusable, QueryError
-from storage.sqlite import calendar, query, read, select
+from storage.sqlite import calendar, forget, query, read, select
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -43,7 +43,10 @@ if TYPE_CHECKING:
         Selection,
     )
     from storage.work import (
+        Content,
         ReplayItem,
+        StoredItem,
+        StoredState,
         StoredValue,
     )
 
@@ -177,6 +180,18 @@ class SqliteReader:
     async def rebookings(self, subject: int) -> list[RebookingRecord]:
         """See `EventReader.rebookings`."""
         return await self._ask(lambda connection: calendar.rebookings(connection, subject))
+
+    async def known(self, subject: int) -> StoredState | None:
+        """See `EventReader.known`."""
+        return await self._ask(lambda connection: calendar.states(connection, [subject]).get(subject))
+
+    async def contents(self, after_seq: int) -> list[Content]:
+        """See `EventReader.contents`."""
+        return await self._ask(lambda connection: forget.contents(connection, after_seq))
+
+    async def stored_items(self, after: tuple[str, str]) -> list[StoredItem]:
+        """See `EventReader.stored_items`."""
+        return await self._ask(lambda connection: forget.stored_items(connection, after))
 
     async def quarantined(self, *, limit: int = 50) -> list[QuarantineRecord]:
         """See `EventReader.quarantined`."""

@@ -116,6 +116,11 @@ VIEWS: Final[dict[str, str]] = {
             target, selection, total, last_seq
         FROM replay
     """,
+    "erasures": f"""
+        SELECT erasure_id, {_iso("at")} AS forgotten_at, calendar_events, calls, events, mentions,
+            quarantined, stored
+        FROM erasure
+    """,
     "quarantine": f"""
         SELECT refused_id AS id, source.name AS source, {_iso("received_at")} AS received_at, delivery_id,
             reason, state, length(body) AS size, lower(hex(body_sha256)) AS body_sha256

@@ -49,7 +49,8 @@ SYNC_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02
 
 @dataclass(slots=True)
 class _Waiting:
-    operation: Callable[[sqlite3.Connection, list[Any]], list[Any]]
+    operation: Callable[[sqlite3.Connection, list[Any]], list[Any]] | None
+    """None: the item is an action that is done alone, between transactions."""
     item: Any
     size: int
     future: asyncio.Future[Any]
@@ -105,7 +106,23 @@ class Writer:
             raise self.broken
         if self._closing:
             raise LogUnavailable("The log is closing.")
-        future: asyncio.Future[Result] = self._loop.create_future()
+        result: Result = await self._queued(operation, item, size)
+        return result
+
+    async def alone(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Do something that is possible only between transactions, such as emptying the write-ahead file.
+
+        Everything else waits meanwhile. Raises what `do` raises, and what the action raises.
+        """
+        if self.broken is not None:
+            raise self.broken
+        if self._closing:
+            raise LogUnavailable("The log is closing.")
+        result: Result = await self._queued(None, action, 0)
+        return result
+
+    async def _queued(self, operation: Any, item: Any, size: int) -> Any:
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._queue.append(_Waiting(operation, item, size, future))
         self._bytes += size
         if self._bytes > QUEUE_BYTES or len(self._queue) > QUEUE_ROWS:
@@ -175,17 +192,32 @@ class Writer:
     def _drain(self) -> None:
         while self._queue:
             batch, size = self._take()
-            results = self._commit(batch)
+            results = self._commit(batch) if batch[0].operation else [self._act(batch[0].item)]
             self._loop.call_soon_threadsafe(self._answer, batch, results, size)
 
     def _take(self) -> tuple[list[_Waiting], int]:
         batch: list[_Waiting] = []
         size = 0
         while self._queue and len(batch) < MOST_ROWS and size < MOST_BYTES:
+            if self._queue[0].operation is None and batch:
+                break
             waiting = self._queue.popleft()
             batch.append(waiting)
             size += waiting.size
+            if waiting.operation is None:
+                break
         return batch, size
+
+    def _act(self, action: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Do one action by itself; its result, or an exception."""
+        if self.broken is not None:
+            return self.broken
+        try:
+            result = action(self._connection)
+        except Exception as error:  # noqa: BLE001 -- sorted out by classify; the thread must live on
+            fault = classify(error)
+            return error if fault is Fault.ROW else self._refuse(error, fault, 1)[0]
+        return result if self._files_are_ours() else self.broken
 
     def _commit(self, batch: list[_Waiting]) -> list[Any]:
         """Run one batch in one transaction; a result or an exception per item."""

@@ -110,6 +110,27 @@ class TestBatches:
         assert held.statements.count("COMMIT") == 2
         assert await log.count(Selection()) == 501
 
+    async def test_an_action_is_done_between_transactions(self, log: SqliteLog) -> None:
+        """What runs alone runs in its turn, outside any transaction, and what it raises reaches its caller."""
+        held = Held(log)
+        before = [asyncio.create_task(log.append(new_event())) for _ in range(3)]
+        await until(held.there.is_set)
+        seen = asyncio.create_task(
+            log._writer.alone(lambda connection: (connection.in_transaction, connection.total_changes))
+        )
+        wrong = asyncio.create_task(log._writer.alone(lambda connection: connection.execute("NONSENSE")))
+        after = [asyncio.create_task(log.append(new_event())) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        held.go_on.set()
+
+        in_transaction, changes = await seen
+        assert not in_transaction
+        assert changes > 0
+        with pytest.raises(sqlite3.OperationalError):
+            await wrong
+        await asyncio.gather(*before, *after)
+        assert await log.count(Selection()) == 6
+
     async def test_an_event_that_is_redone_does_not_count_as_its_own_predecessor(
         self, log: SqliteLog
     ) -> None:

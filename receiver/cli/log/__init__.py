@@ -10,7 +10,8 @@
     query.py       sql
     export.py      export
     tail.py        tail
-    quarantine.py  quarantine, and release, the one command here that changes the log
+    quarantine.py  quarantine, and release, which changes the log
+    forgetting.py  forget, which changes it too
 
 The rule easiest to break: what the log holds came from outside. It is printed through `receiver.cli.common`.
 """
@@ -21,6 +22,7 @@ import click
 
 from receiver.cli.common import PipeGroup
 from receiver.cli.log.export import export
+from receiver.cli.log.forgetting import forget
 from receiver.cli.log.listing import list_events
 from receiver.cli.log.quarantine import quarantine
 from receiver.cli.log.query import sql
@@ -37,7 +39,8 @@ __all__ = ["log"]
 def log() -> None:
     """Search what was received, and what became of it.
 
-    All but `quarantine release` only read, so they work while the service runs and when it does not.
+    All work while the service runs and when it does not. They only read, but for `forget` and
+    `quarantine release`.
 
     \b
     Example:
@@ -46,5 +49,5 @@ def log() -> None:
     """
 
 
-for command in (list_events, search, show, timeline, state, sql, export, tail, quarantine):
+for command in (list_events, search, show, timeline, state, sql, export, tail, quarantine, forget):
     log.add_command(command)
