@@ -60,12 +60,12 @@ class Answer:
         return json.loads(self.body)
 
 
-async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    """The next answer on a connection; header names in lower case."""
+async def read_answer(reader: asyncio.StreamReader, *, body: bool = True) -> Answer:
+    """The next answer on a connection; header names in lower case. One to HEAD has no `body`."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     named = dict(line.lower().split(": ", 1)[:1] + line.split(": ", 1)[1:] for line in head[1:] if line)
-    body = await reader.readexactly(int(named.get("content-length", 0)))
-    return Answer(int(head[0].split()[1]), named, body)
+    content = await reader.readexactly(int(named.get("content-length", 0)) if body else 0)
+    return Answer(int(head[0].split()[1]), named, content)
 
 
 async def exchange(port: int, data: bytes) -> Answer:
