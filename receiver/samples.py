@@ -102,16 +102,19 @@ def sample_event(event_type: str, *, timestamp: datetime) -> dict[str, Any]:
 def assign(event: dict[str, Any], path: str, value: object) -> None:
     """Set `customer.email`, or another path inside the appointment or call; `timestamp` is the envelope's.
 
+    A path that begins at the envelope, as in `calendar_event.title`, means the same.
+
     Raises:
         ValueError: the path has an empty part, or leads through something that is no object; says which.
     """
     if path == "timestamp":
         event["timestamp"] = value
         return
-    *parents, name = path.split(".")
+    subject = _subject(event["event_type"])
+    *parents, name = path.removeprefix(f"{subject}.").split(".")
     if not all((*parents, name)):
         raise ValueError(f"expected a path such as customer.email, found {path!r}")
-    table = event[_subject(event["event_type"])]
+    table = event[subject]
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):

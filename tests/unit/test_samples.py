@@ -55,6 +55,7 @@ def test_samples_share_nothing() -> None:
         ("calendar.created", "title", ("calendar_event", "title")),
         ("calendar.created", "customer.email", ("calendar_event", "customer", "email")),
         ("calendar.created", "event_type", ("calendar_event", "event_type")),
+        ("calendar.created", "calendar_event.customer.email", ("calendar_event", "customer", "email")),
         ("calendar.created", "new.deep.key", ("calendar_event", "new", "deep", "key")),
         ("call.ended", "contact.name", ("call", "contact", "name")),
         ("call.ended", "timestamp", ("timestamp",)),
