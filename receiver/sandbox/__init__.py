@@ -25,6 +25,7 @@
     scenario.py        stories in TOML; `stories/` has two
     invariants.py      what a klenhook log must have after what was sent
     control.py         addresses for what nobody can ask of the real vendor
+    page/              the page for people
     archive.py         the state in a file
     durations.py       spans of time as people type them
 

@@ -54,7 +54,7 @@ async def compare(
     behind = f"{_of(source)} AND seq > {after_seq:d}"
     stored = await _rows(log, f"SELECT event_id, body_sha256, deliveries, origin FROM events {behind}")  # noqa: S608 -- quoted
     known = await _rows(log, f"SELECT calendar_event_uuid, calendar_event FROM calendar_events {_of(source)}")  # noqa: S608 -- quoted
-    states = {row["calendar_event_uuid"]: json.loads(row["calendar_event"]) for row in known}
+    states = {row["calendar_event_uuid"]: json.loads(row["calendar_event"] or "{}") for row in known}
     newest = _newest(deliveries, {row["body_sha256"] for row in stored})
     findings = [
         *_bodies(deliveries, [row for row in stored if row["origin"] == "webhook"]),

@@ -28,6 +28,7 @@ from receiver.sandbox.errors import SandboxError
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.keys import DEFAULT_KEYS, KeyRing
 from receiver.sandbox.management import ManagementAPI
+from receiver.sandbox.page import Page
 from receiver.sandbox.webhooks import Webhook, Webhooks
 from receiver.sandbox.world import World
 
@@ -113,7 +114,7 @@ class Sandbox:
         self._stack.push_async_callback(self.courier.stop)
         calendar = CalendarAPI(self.account, self.keys)
         management = ManagementAPI(self, self.keys)
-        routes = [*calendar.routes(), *management.routes(), *Control(self).routes()]
+        routes = [*calendar.routes(), *management.routes(), *Control(self).routes(), *Page(self).routes()]
         runner = web.AppRunner(
             application(routes, host=self.host), access_log=None, handle_signals=False, shutdown_timeout=1
         )

@@ -61,7 +61,11 @@ class Asker:
 
     async def __call__(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         """Ask; the path is below the calendar's unless it begins with `/api` or `/calendar`."""
-        path = path if path.startswith(("/api", "/calendar/", "/sandbox")) else f"{CALENDAR}{path}"
+        path = (
+            path
+            if path == "/" or path.startswith(("/api", "/calendar/", "/sandbox", "/page"))
+            else f"{CALENDAR}{path}"
+        )
         options.setdefault("headers", self.headers)
         if isinstance(body, bytes):
             options["data"] = body

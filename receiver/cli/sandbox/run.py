@@ -165,6 +165,7 @@ def _introduction(running: Sandbox, configured: set[str]) -> str:
     lines = [
         f"A local Klen listens at {running.url}",
         "",
+        f"  page     {running.url}/",
         f"  api_url  {running.api_url}",
         *(f"  key      {key}  {permissions}" for key, permissions in keys),
         f"  seed     {running.seed}",
