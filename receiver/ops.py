@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.metrics import Metrics
     from receiver.replay import Replayer
+    from receiver.retention import Retention
     from storage.log import EventLog
 
 LARGEST_BODY: Final = 65_536
@@ -83,6 +84,14 @@ class _NewErasure(BaseModel):
     customers: list[str] = Field(min_length=1)
 
 
+class _NewPruning(BaseModel):
+    """The body of `POST /prunings`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    older_than_ms: int | None = Field(default=None, ge=0)
+
+
 class Ops(Mapping[str, Mapping[str, Handler]]):
     """The table of the private listener."""
 
@@ -93,6 +102,7 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         handlers: Callable[[], set[str]],
         metrics: Metrics,
         clock: Clock,
+        retention: Retention,
         *,
         token: str,
         host: str,
@@ -103,6 +113,7 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         self._handlers = handlers
         self._metrics = metrics
         self._clock = clock
+        self._retention = retention
         self._token = token.encode()
         self._host = host.lower()
         self._table: dict[str, Mapping[str, Handler]] = {
@@ -110,6 +121,7 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
             "/metrics": self._methods(GET=self._page),
             "/replays": self._methods(GET=self._replays, POST=self._start),
             "/erasures": self._methods(POST=self._forget),
+            "/prunings": self._methods(POST=self._prune),
         }
         self._numbered = {
             "/replays": self._methods(GET=self._replay),
@@ -214,6 +226,12 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         except NotRoutedError as error:
             return error_response(503, "unavailable", f"{error}")
         return json_response(200, report)
+
+    async def _prune(self, request: web.BaseRequest) -> web.Response:
+        wanted = await _read(request, _NewPruning)
+        if isinstance(wanted, web.Response):
+            return wanted
+        return json_response(200, await self._retention.prune(wanted.older_than_ms))
 
     async def _start(self, request: web.BaseRequest) -> web.Response:
         wanted = await _read(request, _NewReplay)

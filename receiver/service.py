@@ -27,6 +27,7 @@ from receiver.metrics import Metrics
 from receiver.ops import LARGEST_BODY, Ops
 from receiver.plugins import load_handlers
 from receiver.reload import ReloadError, changed_keys, prepare, restart_keys
+from receiver.retention import Retention
 from receiver.selfwatch import Selfwatch
 from receiver.signing import Verifier
 from receiver.supervisor import Supervisor
@@ -124,6 +125,7 @@ class Service:
         )
         if self._replays_only:
             return
+        self._retention = Retention(self.log, lambda: self.config, self._clock)
         self._intake = Intake(
             log=self.log,
             clock=self._clock,
@@ -141,6 +143,7 @@ class Service:
         await self._listen_privately()
         self._run_beside(self._selfwatch.probe())
         self._run_beside(self._selfwatch.examine())
+        self._run_beside(self._retention.run())
         self._supervisor.ready()
         self._logger.info(
             "listening",
@@ -182,6 +185,7 @@ class Service:
             lambda: {handler.name for handler in self.loaded.handlers},
             Metrics(self.counts, self.log, self._clock),
             self._clock,
+            self._retention,
             token=config.token.get_secret_value(),
             host=config.listen.host,
         )

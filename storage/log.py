@@ -36,10 +36,13 @@ if TYPE_CHECKING:
         Content,
         Erasure,
         Finished,
+        Limits,
         MessageOutcome,
         NewReplay,
         NewState,
+        OldPage,
         Outcome,
+        Pruned,
         ReplayBatch,
         ReplayItem,
         Restated,
@@ -100,6 +103,18 @@ class EventReader(Protocol):
 
     async def contents(self, after_seq: int) -> list[Content]:
         """The next events with their bodies, oldest first; none behind the last."""
+        ...
+
+    async def body(self, seq: int) -> bytes | None:
+        """The body of the event of that number."""
+        ...
+
+    async def old(self, limits: Limits, after: tuple[int, int]) -> OldPage:
+        """What may be removed among the next events, behind this place; the first one is (-1, 0)."""
+        ...
+
+    async def old_refused(self, before_ms: int) -> int:
+        """How many bodies of quarantine came before."""
         ...
 
     async def stored_items(self, after: tuple[str, str]) -> list[StoredItem]:
@@ -322,6 +337,21 @@ class EventLog(EventReader, Protocol):
 
     async def scrub(self) -> bool:
         """Clear away what is left of erased content in the log's files. False if a reader is in the way."""
+        ...
+
+    async def prune(self, limits: Limits, things: Sequence[Pruned]) -> list[bool]:
+        """Remove things with all that hangs on their events; which of them went.
+
+        One that has a new event, or may not go any more, stays. Deliveries of what went stay duplicates.
+        """
+        ...
+
+    async def prune_refused(self, before_ms: int) -> int:
+        """Remove the bodies of quarantine that came before; how many."""
+        ...
+
+    async def give_back(self) -> None:
+        """Give room that is not used any more back to the file system, in small steps."""
         ...
 
     async def compact(self) -> None:

@@ -53,6 +53,7 @@ class Appended:
     """What became of a delivery: a new event, or one more delivery of an event the log has."""
 
     event_id: str
+    """Empty for one more delivery of an event that was pruned."""
     duplicate: bool
     id_reused: bool = False
     """New content under a delivery id that an earlier event came with."""

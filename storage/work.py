@@ -176,6 +176,43 @@ class Erasure:
     """Values of handlers' stores."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Until when things were received that may be removed; by the same clock as `now_ms`."""
+
+    now_ms: int
+    before_ms: int
+    dead_before_ms: int
+    """For what has a dead run."""
+    quarantine_before_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """Something that may be removed: a calendar event or call, or an event that is about neither."""
+
+    subject: int | None
+    kind: str | None
+    seqs: tuple[int, ...]
+    """All its events."""
+
+
+@dataclass(frozen=True, slots=True)
+class OldPage:
+    """What may be removed, and where the next page begins; None after the last."""
+
+    things: tuple[Old, ...]
+    next: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Something to remove: by number of each of its events, the words that it is found by."""
+
+    subject: int | None
+    words: tuple[tuple[int, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A run that is ours to execute; its attempt is counted already."""

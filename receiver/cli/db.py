@@ -23,6 +23,7 @@ from receiver.cli.common import (
     say,
     write_json,
 )
+from receiver.cli.pruning import prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,9 @@ def db() -> None:
     Example:
       klenhook db status
     """
+
+
+db.add_command(prune)
 
 
 @db.command()

@@ -25,6 +25,7 @@ from receiver.config.fields import (
     GIGABYTE,
     SOURCE_NAME,
     Concurrency,
+    Days,
     Factor,
     Listen,
     Pause,
@@ -180,6 +181,14 @@ class Handlers(Section):
         return dict(self.__pydantic_extra__)
 
 
+class Retention(Section):
+    """How long the log keeps things, in days; 0 is for ever."""
+
+    events_days: Days = 400
+    dead_days: Days = 800
+    quarantine_days: Days = 90
+
+
 class Logging(Section):
     """The service's own log lines."""
 
@@ -199,6 +208,7 @@ class Config(Section):
     server: Server = Server()
     ops: Ops = Ops()
     storage: Storage = Storage()
+    retention: Retention = Retention()
     sources: dict[SourceName, Source] = Field(min_length=1)
     dispatch: Dispatch = Dispatch()
     handlers: Handlers = Handlers()

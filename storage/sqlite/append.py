@@ -120,7 +120,10 @@ class Appender:
         return self._take_in(connection, [event])
 
     def _repeat(self, connection: sqlite3.Connection, event: NewEvent, seq: int) -> Appended:
-        """Record one more delivery under its event."""
+        """Record one more delivery under its event. Of a pruned event it is known only that it was one."""
+        row = connection.execute("SELECT event_id FROM event WHERE seq = ?", (seq,)).fetchone()
+        if row is None:
+            return Appended("", duplicate=True)
         connection.execute(
             "INSERT INTO repeat (seq, received_at, delivery_id, provenance_id) VALUES (?, ?, ?, ?)",
             (
@@ -130,7 +133,6 @@ class Appender:
                 self._names.provenance(connection, event.headers, event.secret_fingerprint),
             ),
         )
-        row = connection.execute("SELECT event_id FROM event WHERE seq = ?", (seq,)).fetchone()
         return Appended(str(row[0]), duplicate=True)
 
     def _reused(

@@ -15,6 +15,7 @@ from storage.errors import LogUnusable
 from storage.records import LogVitals
 from storage.sqlite import append, calendar, effects, read, runs, vitals
 from storage.sqlite import forget as forgetting
+from storage.sqlite import prune as pruning
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -46,10 +47,12 @@ if TYPE_CHECKING:
         ClaimedMessage,
         Erasure,
         Finished,
+        Limits,
         MessageOutcome,
         NewReplay,
         NewState,
         Outcome,
+        Pruned,
         ReplayBatch,
         Restated,
         Rewriting,
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
 
 ROW_BYTES: Final = 512
 """What an event takes in memory beside its body, for the bound on the queue."""
+VACUUM_PAUSE: Final = 0.02
+"""Seconds between two steps of giving room back, for everybody else."""
 FOLD_TRIES: Final = 20
 FOLD_PAUSE: Final = 0.5
 """How often the write-ahead file is tried to be emptied, and the seconds in between: readers take up to 2."""
@@ -283,6 +288,21 @@ class SqliteLog(SqliteReader):
                 return True
             await asyncio.sleep(FOLD_PAUSE)
         return False
+
+    async def prune(self, limits: Limits, things: Sequence[Pruned]) -> list[bool]:
+        """See `EventLog.prune`."""
+        return await self._writer.do(pruning.prune, (limits, things))
+
+    async def prune_refused(self, before_ms: int) -> int:
+        """See `EventLog.prune_refused`."""
+        return await self._writer.do(pruning.prune_refused, before_ms)
+
+    async def give_back(self) -> None:
+        """See `EventLog.give_back`."""
+        more = True
+        while more:
+            more = await self._writer.alone(pruning.give_back)
+            await asyncio.sleep(VACUUM_PAUSE)
 
     async def compact(self) -> None:
         """See `EventLog.compact`."""

@@ -89,6 +89,12 @@ def get(connection: sqlite3.Connection, event_id: str) -> EventDetail | None:
     )
 
 
+def body(connection: sqlite3.Connection, seq: int) -> bytes | None:
+    """The body of one event, by its number."""
+    row = connection.execute("SELECT body FROM event WHERE seq = ?", (seq,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def find(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
     """Ids that begin so. They are made of hex digits and dashes, so the letter behind those is the bound."""
     rows = connection.execute(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from storage.errors import LogUnavailable, LogUnusable, QueryError
-from storage.sqlite import calendar, forget, query, read, select
+from storage.sqlite import calendar, forget, prune, query, read, select
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     )
     from storage.work import (
         Content,
+        Limits,
+        OldPage,
         ReplayItem,
         StoredItem,
         StoredState,
@@ -188,6 +190,18 @@ class SqliteReader:
     async def contents(self, after_seq: int) -> list[Content]:
         """See `EventReader.contents`."""
         return await self._ask(lambda connection: forget.contents(connection, after_seq))
+
+    async def body(self, seq: int) -> bytes | None:
+        """See `EventReader.body`."""
+        return await self._ask(lambda connection: read.body(connection, seq))
+
+    async def old(self, limits: Limits, after: tuple[int, int]) -> OldPage:
+        """See `EventReader.old`."""
+        return await self._ask(lambda connection: prune.old(connection, limits, after))
+
+    async def old_refused(self, before_ms: int) -> int:
+        """See `EventReader.old_refused`."""
+        return await self._ask(lambda connection: prune.old_refused(connection, before_ms))
 
     async def stored_items(self, after: tuple[str, str]) -> list[StoredItem]:
         """See `EventReader.stored_items`."""
