@@ -13,7 +13,7 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 install_self = $(install) --no-deps --no-build-isolation --editable .
 
-.PHONY: help demo test check prove format lock bench clean
+.PHONY: help demo test check prove format lock bench clean dist audit sbom lowest
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -32,6 +32,23 @@ check: $(VENV)/.dev ## formatting, lint and types
 prove: $(VENV)/.dev ## the long fault campaigns (hours); writes tests/faults/README.md
 	$(BIN)/python -m pytest --prove tests/faults $(PYTEST_ARGS)
 
+dist: $(VENV)/.dev ## the wheel and the source archive, in dist/
+	$(BIN)/python -m hatchling build
+
+audit: $(VENV)/.dev ## known holes in what is pinned (asks the vulnerability service), and what is unsafe in the workflows
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
+	$(BIN)/zizmor --offline .github
+
+sbom: $(VENV)/.dev ## the bill of materials, sbom.json (asks the vulnerability service)
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock --format cyclonedx-json --output sbom.json
+
+# The tools as they are pinned, then what klenhook itself needs, each as old as pyproject.toml allows.
+lowest: ## tests with the lowest versions that pyproject.toml allows (needs uv)
+	$(MAKE) VENV=.venv-lowest .venv-lowest/.dev
+	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --extra build --extra otel pyproject.toml --output-file .venv-lowest/lowest.txt
+	uv pip install --quiet --python .venv-lowest/bin/python --requirement .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pytest -p no:anyio tests/unit tests/contract $(PYTEST_ARGS)
+
 format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -43,7 +60,7 @@ bench: $(VENV)/.dev ## the benchmark table, and bench.json
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra build
 lock: ## renew requirements.lock and requirements-dev.lock (needs uv)
 	$(COMPILE) pyproject.toml --output-file requirements.lock $(LOCK_ARGS)
-	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock $(LOCK_ARGS)
+	$(COMPILE) pyproject.toml --group dev --extra otel --constraint requirements.lock --output-file requirements-dev.lock $(LOCK_ARGS)
 
 # One environment serves both: .dev is .runtime and the tools.
 $(VENV)/bin/python:
@@ -63,4 +80,4 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.runtime
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-lowest sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

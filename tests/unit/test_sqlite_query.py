@@ -195,6 +195,7 @@ def test_what_writes_takes_the_lock_first() -> None:
 
     assert {found for found in begun if found[1] != "BEGIN IMMEDIATE"} == {
         ("reader.py", "BEGIN"),
+        ("copy.py", "BEGIN"),
         ("migrations.py", "BEGIN"),
     }
     assert ("writer.py", "BEGIN IMMEDIATE") in begun
