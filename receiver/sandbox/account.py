@@ -1,12 +1,15 @@
-"""Changes of the account, whoever makes them: each happens by the sandbox's clock and is told to everybody.
+"""Changes of the account, whoever asks for them: each happens by the sandbox's clock and is told to everyone.
 
-The rule easiest to break: nothing changes the world but through here (or by falling due), or it would happen
-without its webhook.
+What is asked for has the keys of the vendor's requests. The rule easiest to break: nothing changes the world
+but through here (or by falling due), or it would happen without its webhook.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from receiver.sandbox.errors import not_found
+from receiver.sandbox.fields import read_changes, read_new, read_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,22 +28,47 @@ class Account:
         self.clock = clock
         self._publish = publish
 
-    def book(self, draft: Mapping[str, Any]) -> Appointment:
-        """Create the appointment of this draft, which comes from `World.draft`."""
+    def find(self, event_id: str) -> Appointment:
+        """By number or UUID.
+
+        Raises:
+            APIError: there is none.
+        """
+        appointment = self.world.find(event_id)
+        if appointment is None:
+            raise not_found("Event")
+        return appointment
+
+    def book(self, request: Mapping[str, Any], *, allowed: Callable[[], None] = lambda: None) -> Appointment:
+        """Create an appointment; `title`, `start_time` and `end_time` are needed.
+
+        `allowed` is called when all else is right, and may still raise.
+
+        Raises:
+            APIError: it cannot be; says why.
+        """
+        draft = self.world.draft(read_new(request))
+        allowed()
         now, callers_now = self.clock.now(), self.clock.callers_now()
         return self._told(self.world.create(draft, now=now, callers_now=callers_now))
 
-    def update(self, old: Appointment, fields: Mapping[str, Any], *, whole: bool = False) -> Appointment:
-        """Change fields from `fields.read_changes`; `whole` resets the others.
+    def update(self, event_id: str, request: Mapping[str, Any], *, whole: bool = False) -> Appointment:
+        """Change an appointment; `whole` resets what the request does not name.
 
         Raises:
-            APIError: see `World.update`.
+            APIError: there is none, or it cannot be; says why.
         """
+        old, changes = self.find(event_id), read_changes(request)
         now, callers_now = self.clock.now(), self.clock.callers_now()
-        return self._told(self.world.update(old, fields, now=now, callers_now=callers_now, whole=whole))
+        return self._told(self.world.update(old, changes, now=now, callers_now=callers_now, whole=whole))
 
-    def cancel(self, old: Appointment, reason: str | None = None) -> Appointment:
-        """Cancel it; nothing happens if it was already."""
+    def cancel(self, event_id: str, request: Mapping[str, Any] | None = None) -> Appointment:
+        """Cancel an appointment, with a `reason` perhaps; nothing happens if it was cancelled before.
+
+        Raises:
+            APIError: there is none, or the reason is no text.
+        """
+        old, reason = self.find(event_id), read_reason(request or {})
         happening = self.world.cancel(old, reason, now=self.clock.now())
         return old if happening is None else self._told(happening)
 

@@ -7,6 +7,7 @@ to break: the key is checked before anything of the request is looked at, and a 
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -17,7 +18,7 @@ from receiver.sandbox.appointment import STATUSES
 from receiver.sandbox.availability import DURATIONS, MOST_DAYS, availability
 from receiver.sandbox.calendar_file import calendar_file
 from receiver.sandbox.errors import DATE_FORMAT, APIError, invalid_parameter, not_found, validation_error
-from receiver.sandbox.fields import read_changes, read_day, read_new, read_number, read_reason
+from receiver.sandbox.fields import read_day, read_number
 from receiver.sandbox.keys import READ, WRITE
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from receiver.sandbox.account import Account
-    from receiver.sandbox.appointment import Appointment
     from receiver.sandbox.keys import KeyRing
 
 BASE: Final = "/api/v1/calendar"
@@ -78,28 +78,24 @@ class CalendarAPI:
 
     async def _get(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query, READ)
-        return web.json_response(self._appointment(request).detailed())
+        return web.json_response(self._account.find(request.match_info["event_id"]).detailed())
 
     async def _create(self, request: web.Request) -> web.Response:
         key = self._keys.admit(request.headers, request.query, WRITE)
-        given = read_new(await read_object(request))
-        draft = self._world.draft(given)
-        self._keys.admit_creation(key)
-        booked = self._account.book(draft)
+        body = await read_object(request)
+        booked = self._account.book(body, allowed=partial(self._keys.admit_creation, key))
         answer = {**booked.brief(), "ics_url": booked.ics_url, "message": "Event created successfully"}
         return web.json_response(answer, status=201)
 
     async def _update(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query, WRITE)
-        changes = read_changes(await read_object(request))
-        whole = request.method == "PUT"
-        updated = self._account.update(self._appointment(request), changes, whole=whole)
+        body, whole = await read_object(request), request.method == "PUT"
+        updated = self._account.update(request.match_info["event_id"], body, whole=whole)
         return web.json_response({**updated.brief(), "message": "Event updated successfully"})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self._keys.admit(request.headers, request.query, WRITE)
-        reason = read_reason(await read_object(request))
-        cancelled = self._account.cancel(self._appointment(request), reason)
+        cancelled = self._account.cancel(request.match_info["event_id"], await read_object(request))
         return web.json_response(
             {
                 "id": cancelled.id,
@@ -127,8 +123,8 @@ class CalendarAPI:
 
     async def _calendar_file(self, request: web.Request) -> web.Response:
         """Without a key: whoever has the link from a webhook or a mail may add the appointment."""
-        appointment = self._world.find(request.match_info["uuid"])
-        if appointment is None or appointment.uuid != request.match_info["uuid"].lower():
+        appointment = self._account.find(request.match_info["uuid"])
+        if appointment.uuid != request.match_info["uuid"].lower():
             raise not_found("Event")
         return web.Response(
             body=calendar_file(appointment),
@@ -136,12 +132,6 @@ class CalendarAPI:
             charset="utf-8",
             headers={"Content-Disposition": 'attachment; filename="calendar.ics"'},
         )
-
-    def _appointment(self, request: web.Request) -> Appointment:
-        appointment = self._world.find(request.match_info["event_id"])
-        if appointment is None:
-            raise not_found("Event")
-        return appointment
 
     def _days(self, request: web.Request, span: int, error: Callable[[str], APIError]) -> tuple[date, date]:
         """The first and the last day that are asked for."""

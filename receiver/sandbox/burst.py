@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 def burst(sandbox: Sandbox, count: int, changes: int = 0) -> list[Appointment]:
     """Book so many appointments, then change each so often; they as they were booked."""
     dice, account = draws(sandbox.seed, "burst", len(sandbox.world)), sandbox.account
-    booked = [account.book(account.world.draft(invented(dice, account.clock.now()))) for _ in range(count)]
+    booked = [account.book(invented(dice, account.clock.now())) for _ in range(count)]
     for _ in range(changes):
         for appointment in booked:
             _change(account, appointment.uuid, invented_changes(dice, account.clock.now()))
     return booked
 
 
-def _change(account: Account, uuid: str, fields: Mapping[str, Any]) -> None:
+def _change(account: Account, uuid: str, request: Mapping[str, Any]) -> None:
     """Unless it was cancelled, or is over, before."""
-    appointment = account.world.find(uuid)
-    if appointment is None or not appointment.is_open:
+    if not account.find(uuid).is_open:
         return
-    if "cancelled" in fields:
-        account.cancel(appointment, fields["cancelled"])
+    if "reason" in request:
+        account.cancel(uuid, request)
     else:
-        account.update(appointment, fields)
+        account.update(uuid, request)

@@ -31,12 +31,12 @@ QUARTERS_AHEAD: Final = 30 * 24 * 4
 
 
 def invented(dice: random.Random, now: datetime) -> dict[str, Any]:
-    """Fields of an appointment to book, as `fields.read_new` reads them from a request."""
+    """The request for an appointment."""
     first, number = dice.choice(NAMES), dice.randrange(10_000)
     return {
         "title": dice.choice(TITLES),
         **_times(dice, now),
-        "kind": dice.choice(list(KINDS)),
+        "event_type": dice.choice(list(KINDS)),
         "status": dice.choice(("scheduled", "confirmed")),
         "location": dice.choice(PLACES),
         "customer_name": f"{first} Example",
@@ -48,7 +48,7 @@ def invented(dice: random.Random, now: datetime) -> dict[str, Any]:
 
 
 def invented_changes(dice: random.Random, now: datetime) -> dict[str, Any]:
-    """Fields of an update; or a cancellation, if `cancelled` is among them, with its reason or None."""
+    """The request for an update; or for a cancellation, if it has a `reason`, which may be None."""
     choice = dice.randrange(10)
     if choice < 4:  # noqa: PLR2004 -- of ten
         return _times(dice, now)
@@ -58,10 +58,11 @@ def invented_changes(dice: random.Random, now: datetime) -> dict[str, Any]:
         return {"title": dice.choice(TITLES)}
     if choice == 8:  # noqa: PLR2004 -- of ten
         return {"status": dice.choice(("confirmed", "no_show", "completed"))}
-    return {"cancelled": dice.choice(REASONS)}
+    return {"reason": dice.choice(REASONS)}
 
 
-def _times(dice: random.Random, now: datetime) -> dict[str, datetime]:
+def _times(dice: random.Random, now: datetime) -> dict[str, str]:
     quarter = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     start = quarter + timedelta(minutes=15) * dice.randrange(QUARTERS_AHEAD)
-    return {"start_time": start, "end_time": start + timedelta(minutes=dice.choice(LENGTHS))}
+    end = start + timedelta(minutes=dice.choice(LENGTHS))
+    return {"start_time": start.isoformat(), "end_time": end.isoformat()}

@@ -30,12 +30,11 @@ from receiver.sandbox.burst import burst
 from receiver.sandbox.durations import parse_duration
 from receiver.sandbox.errors import APIError, SandboxError
 from receiver.sandbox.faults import Faults
-from receiver.sandbox.fields import FIELDS, read_changes, read_new, read_reason
+from receiver.sandbox.fields import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from receiver.sandbox.appointment import Appointment
     from receiver.sandbox.sandbox import Sandbox
 
 VERBS: Final = ("book", "update", "cancel", "wait", "outage", "burst", "rotate")
@@ -140,12 +139,11 @@ class Play:
     async def _perform(self, step: Step) -> None:
         sandbox, options = self._sandbox, dict(step.options)
         if step.verb == "book":
-            draft = sandbox.world.draft(read_new(self._timed(options)))
-            self._cast[step.object] = sandbox.account.book(draft).uuid
+            self._cast[step.object] = sandbox.account.book(self._timed(options)).uuid
         elif step.verb == "update":
-            sandbox.account.update(self._of(step.object), read_changes(self._timed(options)))
+            sandbox.account.update(self._of(step.object), self._timed(options))
         elif step.verb == "cancel":
-            sandbox.account.cancel(self._of(step.object), read_reason(options))
+            sandbox.account.cancel(self._of(step.object), options)
         elif step.verb == "wait":
             await sandbox.jump(parse_duration(step.object))
         elif step.verb == "outage":
@@ -158,12 +156,10 @@ class Play:
                 raise ValueError(f"there is no webhook {step.object!r}")
             sandbox.rotate(webhook)
 
-    def _of(self, name: Any) -> Appointment:
+    def _of(self, name: Any) -> str:
         if name not in self._cast:
             raise ValueError(f"nothing was booked as {name!r}")
-        found = self._sandbox.world.find(self._cast[name])
-        assert found is not None  # noqa: S101 -- appointments are never removed
-        return found
+        return self._cast[name]
 
     def _timed(self, options: dict[str, Any]) -> dict[str, Any]:
         """With `starts_in` and `minutes` as the times they mean now."""

@@ -19,13 +19,12 @@ from receiver.events import EVENT_TYPES
 from receiver.sandbox.appointment import STATUSES, text_of
 from receiver.sandbox.durations import parse_duration
 from receiver.sandbox.errors import APIError, invalid_parameter, missing_parameter, not_found
-from receiver.sandbox.fields import read_changes, read_instant, read_new, read_number, read_reason
+from receiver.sandbox.fields import read_instant, read_number
 from receiver.sandbox.webhooks import read_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from receiver.sandbox.appointment import Appointment
     from receiver.sandbox.sandbox import Sandbox
 
     Action = Callable[[web.Request, Mapping[str, str]], Awaitable[str]]
@@ -116,8 +115,7 @@ class Page:
             body["end_time"] = _end(body["start_time"], body.pop("minutes", ""))
         if "remind_before_minutes" in body:
             body["remind_before_minutes"] = _minutes(body["remind_before_minutes"])
-        account = self._sandbox.account
-        booked = account.book(account.world.draft(read_new(body)))
+        booked = self._sandbox.account.book(body)
         return f"Booked {booked.title} as number {booked.id}."
 
     async def _move(self, request: web.Request, form: Mapping[str, str]) -> str:
@@ -125,16 +123,16 @@ class Page:
         if not start:
             raise missing_parameter("start_time")
         times = {"start_time": start, "end_time": _end(start, form.get("minutes", ""))}
-        moved = self._sandbox.account.update(self._appointment(request), read_changes(times))
+        moved = self._sandbox.account.update(request.match_info["uuid"], times)
         return f"Moved {moved.title} to {text_of(moved.start_time)}."
 
     async def _cancel(self, request: web.Request, form: Mapping[str, str]) -> str:
-        cancelled = self._sandbox.account.cancel(self._appointment(request), read_reason(form))
+        cancelled = self._sandbox.account.cancel(request.match_info["uuid"], form)
         return f"Cancelled {cancelled.title}."
 
     async def _status(self, request: web.Request, form: Mapping[str, str]) -> str:
-        fields = read_changes({"status": form.get("status", "")})
-        changed = self._sandbox.account.update(self._appointment(request), fields)
+        status = {"status": form.get("status", "")}
+        changed = self._sandbox.account.update(request.match_info["uuid"], status)
         return f"{changed.title} is now: {STATUSES[changed.status]}."
 
     async def _jump(self, _request: web.Request, form: Mapping[str, str]) -> str:
@@ -149,12 +147,6 @@ class Page:
         )
         webhook = self._sandbox.register(url, events, name=name)
         return f"Registered webhook {webhook.id}. Its secret is {webhook.secret}"
-
-    def _appointment(self, request: web.Request) -> Appointment:
-        appointment = self._sandbox.world.find(request.match_info["uuid"])
-        if appointment is None:
-            raise not_found("Event")
-        return appointment
 
     def _rendered(
         self, template: str, *, message: str = "", failed: bool = False, status: int = 200
