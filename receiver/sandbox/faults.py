@@ -37,7 +37,7 @@ class Faults:
     def __post_init__(self) -> None:
         for one in fields(self):
             chance = getattr(self, one.name)
-            if one.name != "delay" and not (isinstance(chance, float) and 0 <= chance <= 1):
+            if one.name != "delay" and not (isinstance(chance, int | float) and 0 <= chance <= 1):
                 raise SandboxError(f"{one.name}: expected a chance from 0 to 1, found {chance!r}.")
         if self.delay < timedelta():
             raise SandboxError("delay: expected a time that is not negative.")

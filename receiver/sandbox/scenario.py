@@ -174,13 +174,8 @@ def _faults(table: Any) -> Faults:
     known = {one.name for one in fields(Faults)}
     if not isinstance(table, dict) or not set(table) <= known:
         raise SandboxError(f"faults: expected a table with some of {', '.join(sorted(known))}.")
-    given: dict[str, Any] = {
-        name: float(value) if isinstance(value, int) else value for name, value in table.items()
-    }
     try:
-        if "delay" in given:
-            given["delay"] = parse_duration(given["delay"])
-        return Faults(**given)
+        return Faults(**{**table, "delay": parse_duration(table.get("delay", "0s"))})
     except (ValueError, SandboxError) as error:
         raise SandboxError(f"faults: {error}") from None
 

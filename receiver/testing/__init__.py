@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from receiver.sandbox import Faults, Sandbox
     from receiver.testing.delivery import Delivered, Message, deliver
     from receiver.testing.events import ABSENT, CHANGES, sample, samples
     from receiver.testing.idempotency import deliver_twice_shuffled
@@ -26,8 +27,10 @@ __all__ = [
     "ABSENT",
     "CHANGES",
     "Delivered",
+    "Faults",
     "LocalService",
     "Message",
+    "Sandbox",
     "deliver",
     "deliver_twice_shuffled",
     "load_handler",
@@ -37,17 +40,19 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "ABSENT": "events",
-    "CHANGES": "events",
-    "Delivered": "delivery",
-    "LocalService": "service",
-    "Message": "delivery",
-    "deliver": "delivery",
-    "deliver_twice_shuffled": "idempotency",
-    "load_handler": "loading",
-    "local_service": "service",
-    "sample": "events",
-    "samples": "events",
+    "ABSENT": "receiver.testing.events",
+    "CHANGES": "receiver.testing.events",
+    "Delivered": "receiver.testing.delivery",
+    "Faults": "receiver.sandbox",
+    "LocalService": "receiver.testing.service",
+    "Message": "receiver.testing.delivery",
+    "Sandbox": "receiver.sandbox",
+    "deliver": "receiver.testing.delivery",
+    "deliver_twice_shuffled": "receiver.testing.idempotency",
+    "load_handler": "receiver.testing.loading",
+    "local_service": "receiver.testing.service",
+    "sample": "receiver.testing.events",
+    "samples": "receiver.testing.events",
 }
 
 if not TYPE_CHECKING:  # a checker that saw this would believe in every name
@@ -55,7 +60,7 @@ if not TYPE_CHECKING:  # a checker that saw this would believe in every name
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
 

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
     from receiver.config import Config
     from receiver.events import AnyEvent
+    from receiver.sandbox import Sandbox
     from storage.records import EventDetail
     from storage.states import RunState
 
 SOURCE: Final = "klen"
+SANDBOX_KEY: Final = "klen_sandbox_full"
 POLL_SECONDS: Final = 0.02
 
 
@@ -156,6 +158,7 @@ async def local_service(
     plugins: Mapping[str, str] | None = None,
     plugins_dir: Path | None = None,
     config: Mapping[str, Any] | None = None,
+    sandbox: Sandbox | None = None,
 ) -> AsyncIterator[LocalService]:
     """Run the service in a folder of the test's own, with retries after 10 ms instead of minutes.
 
@@ -164,12 +167,15 @@ async def local_service(
         plugins: Files to write into its plugins folder: `{"hello.py": source}`.
         plugins_dir: A folder of plugins that is there already, instead.
         config: What config.toml would say: `{"handlers": {"hello": {"greeting": "Hi"}}}`.
+        sandbox: A local Klen that was started: it sends its webhooks here, and `ctx.klen` asks its API.
 
     Raises:
         ConfigError: the configuration, or a handler's settings, have mistakes.
         AssertionError: a plugin does not load.
     """
-    checked = _configured(folder, plugins_dir or folder / "plugins", plugins or {}, config or {})
+    account = {"api_url": sandbox.api_url, "api_key": SANDBOX_KEY} if sandbox else {}
+    said = _merged({"sources": {SOURCE: account}}, config or {})
+    checked = _configured(folder, plugins_dir or folder / "plugins", plugins or {}, said)
     async with Service(checked) as service:
         broken = "\n".join(plugin.traceback for plugin in service.loaded.broken)
         if broken:
@@ -179,6 +185,8 @@ async def local_service(
             f"http://{service.host}:{service.port}{source_at.path}",
             source_at.secrets[0].get_secret_value(),
         )
+        if sandbox:
+            sandbox.register(vendor.url, secret=source_at.secrets[0].get_secret_value())
         yield LocalService(service, vendor)
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from receiver import CalendarCreated, CalendarUpdated
 from receiver.errors import ConfigError
-from receiver.testing import local_service
+from receiver.testing import Faults, Sandbox, local_service
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "handlers" / "examples"
 PLUGIN = """
@@ -165,3 +165,27 @@ def test_the_fixture(tmp_path: Path) -> None:
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 passed" in run.stdout
+
+
+async def test_a_local_klen_beside_it(tmp_path: Path) -> None:
+    """With a sandbox, what happens there reaches the handlers, and they can ask its API."""
+    asks = """
+from receiver import CalendarCreated, Context, on
+
+@on(CalendarCreated)
+async def asks(event: CalendarCreated, ctx: Context) -> None:
+    found = await ctx.klen.event(event.calendar_event.uuid)
+    ctx.store.set("notes", found.customer.notes)
+"""
+    meeting = {"title": "Visit", "start_time": "2030-05-01T14:00:00Z", "end_time": "2030-05-01T15:00:00Z"}
+    async with (
+        Sandbox(speed=0, faults=Faults(duplicate=1)) as klen,
+        local_service(tmp_path, plugins={"asks.py": asks}, sandbox=klen) as service,
+    ):
+        klen.account.book(meeting | {"customer_notes": "Rings twice"})
+        await klen.idle()
+        [run] = await service.settled()
+        kept = await service.service.log.stored("asks", "notes")
+
+    assert (run.state, run.error) == ("done", None)
+    assert kept.value == '"Rings twice"'
