@@ -12,6 +12,8 @@ import asyncio
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -22,6 +24,7 @@ from yarl import URL
 from receiver.errors import InvalidJSON
 from receiver.forget import NotRoutedError, Person, forget
 from receiver.jsonbody import parse_json
+from receiver.klen.reconcile import Window
 from receiver.listener import Handler, error_response, json_response
 from receiver.metrics import CONTENT_TYPE_LATEST
 from receiver.quarantine import NotKeptError, StillUnreadableError, release
@@ -32,6 +35,7 @@ from storage.states import RunState
 
 if TYPE_CHECKING:
     from receiver.clock import Clock
+    from receiver.klen.schedule import Reconciler
     from receiver.metrics import Metrics
     from receiver.replay import Replayer
     from receiver.retention import Retention
@@ -92,28 +96,47 @@ class _NewPruning(BaseModel):
     older_than_ms: int | None = Field(default=None, ge=0)
 
 
+class _NewReconciliation(BaseModel):
+    """The body of `POST /reconciliations`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    first_day: date
+    last_day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Doers:
+    """Who does what is asked for here."""
+
+    replayer: Replayer
+    retention: Retention
+    reconciler: Reconciler
+
+
 class Ops(Mapping[str, Mapping[str, Handler]]):
     """The table of the private listener."""
 
     def __init__(
         self,
         log: EventLog,
-        replayer: Replayer,
+        doers: Doers,
         handlers: Callable[[], set[str]],
         metrics: Metrics,
         clock: Clock,
-        retention: Retention,
         *,
         token: str,
         host: str,
     ) -> None:
         """`handlers` names those that run; `host` is where it listens; an empty token is not asked for."""
         self._log = log
-        self._replayer = replayer
+        self._replayer = doers.replayer
+        self._retention = doers.retention
+        self._reconciler = doers.reconciler
         self._handlers = handlers
         self._metrics = metrics
         self._clock = clock
-        self._retention = retention
         self._token = token.encode()
         self._host = host.lower()
         self._table: dict[str, Mapping[str, Handler]] = {
@@ -122,6 +145,7 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
             "/replays": self._methods(GET=self._replays, POST=self._start),
             "/erasures": self._methods(POST=self._forget),
             "/prunings": self._methods(POST=self._prune),
+            "/reconciliations": self._methods(POST=self._reconcile),
         }
         self._numbered = {
             "/replays": self._methods(GET=self._replay),
@@ -232,6 +256,15 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         if isinstance(wanted, web.Response):
             return wanted
         return json_response(200, await self._retention.prune(wanted.older_than_ms))
+
+    async def _reconcile(self, request: web.BaseRequest) -> web.Response:
+        wanted = await _read(request, _NewReconciliation)
+        if isinstance(wanted, web.Response):
+            return wanted
+        if wanted.source not in self._reconciler.sources:
+            return _refused(400, "unknown_source", "The running service has no api_key for such a source.")
+        window = Window(wanted.first_day, wanted.last_day)
+        return json_response(201, {"reconciliation_id": await self._reconciler.start(wanted.source, window)})
 
     async def _start(self, request: web.BaseRequest) -> web.Response:
         wanted = await _read(request, _NewReplay)

@@ -28,6 +28,7 @@ LIVE: Final = (
     ("sources",),
     ("dispatch",),
     ("handlers",),
+    ("reconcile",),
 )
 """Keys that change with a reload, each with all below it. Every other one needs a restart."""
 

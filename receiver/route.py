@@ -88,6 +88,11 @@ class Router:
         """Route until cancelled."""
         await self._sweep.run()
 
+    async def drain(self) -> None:
+        """Route all that waits, for a command that has the log to itself."""
+        while await self._batch():
+            pass
+
     async def _batch(self) -> bool:
         """Route one batch; whether there may be another one at once."""
         events = await self._log.unrouted(BATCH)

@@ -24,7 +24,7 @@ from receiver.counts import Counts
 from receiver.errors import ReceiverError
 from receiver.listener import Listener
 from receiver.metrics import Metrics
-from receiver.ops import LARGEST_BODY, Ops
+from receiver.ops import LARGEST_BODY, Doers, Ops
 from receiver.plugins import load_handlers
 from receiver.reload import ReloadError, changed_keys, prepare, restart_keys
 from receiver.retention import Retention
@@ -181,11 +181,10 @@ class Service:
         config = self.config.ops
         table = Ops(
             self.log,
-            self.replayer,
+            Doers(self.replayer, self._retention, self._workers.reconciler),
             lambda: {handler.name for handler in self.loaded.handlers},
             Metrics(self.counts, self.log, self._clock),
             self._clock,
-            self._retention,
             token=config.token.get_secret_value(),
             host=config.listen.host,
         )

@@ -18,6 +18,7 @@ from receiver.attempt import Tools
 from receiver.dispatch import Dispatcher
 from receiver.isolation.pool import Isolated
 from receiver.klen import Accounts
+from receiver.klen.schedule import Reconciler
 from receiver.outbound import Outbound
 from receiver.outbox import Sender
 from receiver.replay import Replayer
@@ -96,9 +97,18 @@ class Workers:
         )
         self.router = Router(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
         self.replayer = Replayer(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
+        self.reconciler = Reconciler(
+            log,
+            self._accounts,
+            clock,
+            counts,
+            every_seconds=config.reconcile.every_seconds,
+            on_events=self.router.wake,
+        )
         loops = [self._dispatch(), self.replayer.run()]
         if not self._replays_only:
-            loops += [self.router.run(), self._sender.run()]
+            loops += [self.router.run(), self._sender.run(), self.reconciler.run()]
+            loops.append(self.reconciler.keep_time())
         self.tasks = [asyncio.create_task(loop) for loop in loops]
         self._watch_names()
         return self
@@ -120,6 +130,7 @@ class Workers:
         self._config, self._handlers = config, handlers
         self._isolated.renew()
         self._accounts.replace(config.sources)
+        self.reconciler.every_seconds = config.reconcile.every_seconds
         self.router.replace(handlers)
         self.replayer.replace(handlers)
         self._dispatcher.replace(handlers, concurrency=config.dispatch.concurrency)

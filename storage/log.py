@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         NewEvent,
         QuarantineRecord,
         RebookingRecord,
+        ReconciliationRecord,
         Refused,
         ReplayRecord,
         Selection,
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
         Finished,
         Limits,
         MessageOutcome,
+        NewReconciliation,
         NewReplay,
         NewState,
         OldPage,
         Outcome,
         Pruned,
+        ReconcileBatch,
         ReplayBatch,
         ReplayItem,
         Restated,
@@ -143,6 +146,34 @@ class EventReader(Protocol):
 
     async def replay_items(self, replay_id: int, limit: int) -> list[ReplayItem]:
         """The next events of a replay that has not got all its runs yet, oldest first."""
+        ...
+
+    async def known_as(self, source: str, uuid: str | None, number: int | None) -> CalendarEventRecord | None:
+        """What is known of one calendar event of a source, by either name."""
+        ...
+
+    async def was_forgotten(self, subject: int) -> bool:
+        """Whether the content of a calendar event, by our number of it, was taken out at a person's wish."""
+        ...
+
+    async def names_between(
+        self, source: str, start_ms: int, end_ms: int
+    ) -> list[tuple[str | None, int | None, str | None]]:
+        """Uuid, number and status of the known calendar events that begin in this time."""
+        ...
+
+    async def oldest_event_ms(self, source: str) -> int | None:
+        """When the first event of a source that the log still has was received; None if there is none."""
+        ...
+
+    async def reconciliations(
+        self, reconciliation_id: int | None = None, *, limit: int = 20
+    ) -> list[ReconciliationRecord]:
+        """The comparisons with the vendor, newest first, or the one of that number."""
+        ...
+
+    async def found_by(self, reconciliation_id: int) -> list[str]:
+        """The ids of the events that one of them has found, in log order."""
         ...
 
     async def backlog(self) -> list[HandlerBacklog]:
@@ -356,6 +387,18 @@ class EventLog(EventReader, Protocol):
 
     async def compact(self) -> None:
         """Write the log's file anew, without free space. It takes a while, and everything else waits."""
+        ...
+
+    async def start_reconciliation(self, new: NewReconciliation) -> int:
+        """Record that a comparison with the vendor begins; its number."""
+        ...
+
+    async def record_found(self, batch: ReconcileBatch) -> list[bool]:
+        """Write what it found, and how far it has got, together; which of the events are in the log now.
+
+        Those are not whose calendar event has changed since it was compared, or has events that wait for
+        their routing: compare it again.
+        """
         ...
 
     async def announce(self, note: str) -> None:

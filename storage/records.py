@@ -216,6 +216,26 @@ class ChangeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ReconciliationRecord:
+    """One comparison with the vendor and how it stands."""
+
+    reconciliation_id: int
+    source: str
+    started_at: str
+    finished_at: str | None
+    """None while it is under way, or if it was interrupted."""
+    first_day: str
+    last_day: str
+    cursor: str | None
+    """How far it has got."""
+    requests: int
+    compared: int
+    found: int
+    error: str | None
+    """The kind of error that ended it."""
+
+
+@dataclass(frozen=True, slots=True)
 class CalendarEventRecord:
     """What is known of one calendar event."""
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from storage.records import Origin, Selection
+    from storage.records import NewEvent, Origin, Selection
     from storage.states import RunState
 
 
@@ -321,6 +321,38 @@ class MessageOutcome:
     due_at_ms: int | None = None
     status: int | None = None
     """The status of the answer, if there was one."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReconciliation:
+    """A comparison with the vendor that begins."""
+
+    source: str
+    first_day: str
+    last_day: str
+    started_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """An event that was missing."""
+
+    event: NewEvent
+    revision: int | None
+    """That of the state it was found by; None if nothing was known. It is written if that still holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileBatch:
+    """The next part of a comparison: what it found, and how far it has got with that."""
+
+    reconciliation_id: int
+    events: tuple[FoundEvent, ...]
+    cursor: str
+    requests: int
+    compared: int
+    finished_at_ms: int | None = None
     error: str | None = None
 
 

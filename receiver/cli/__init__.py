@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "receiver.cli.replay:replay",
     "handlers": "receiver.cli.handlers:handlers",
     "db": "receiver.cli.db:db",
+    "reconcile": "receiver.cli.reconcile:reconcile",
     "webhooks": "receiver.cli.webhooks:webhooks",
     "config": "receiver.cli.config:config",
     "doctor": "receiver.cli.doctor:doctor",

@@ -43,8 +43,10 @@ from receiver.config.values import (
     check_api_url,
     check_destination,
     check_header_name,
+    check_period,
     check_source_path,
     check_storage_url,
+    period_seconds,
 )
 from receiver.signing import Verifier
 
@@ -202,6 +204,17 @@ class Outbound(Section):
     allow: tuple[Annotated[str, AfterValidator(check_destination)], ...] = Field(default=(), strict=False)
 
 
+class Reconcile(Section):
+    """How the log is compared with the vendor's API."""
+
+    every: Annotated[str, AfterValidator(check_period)] = "15m"
+
+    @property
+    def every_seconds(self) -> float | None:
+        """None for `off`."""
+        return period_seconds(self.every)
+
+
 class Config(Section):
     """The whole configuration, checked. `load_config` makes it."""
 
@@ -214,6 +227,7 @@ class Config(Section):
     handlers: Handlers = Handlers()
     logging: Logging = Logging()
     outbound: Outbound = Outbound()
+    reconcile: Reconcile = Reconcile()
 
     _path: Path = PrivateAttr(default_factory=lambda: Path("config.toml").absolute())
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_SECRET_BYTES: Final = 65_536
 HEALTH_PATHS: Final = ("/healthz", "/readyz")
 
+PERIOD: Final = re.compile(r"([0-9]{1,5}) ?([smhd])")
+UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HOST: Final = re.compile(
     r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
@@ -107,6 +109,19 @@ def check_api_url(url: str) -> str:
     if not usable or "@" in parts.netloc or "?" in url or "#" in url:
         raise ValueError(expected)
     return url.rstrip("/")
+
+
+def check_period(text: str) -> str:
+    """How often: a number with its unit, or `off`."""
+    if text != "off" and not period_seconds(text):
+        raise ValueError('expected how often, such as "15m", "30s", "2h" or "1d", or "off"')
+    return text
+
+
+def period_seconds(text: str) -> float | None:
+    """The seconds of a period, None for `off` or what is none."""
+    match = PERIOD.fullmatch(text)
+    return float(match[1]) * UNITS[match[2]] if match else None
 
 
 def check_destination(text: str) -> str:

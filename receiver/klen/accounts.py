@@ -69,10 +69,17 @@ class Accounts:
             self._http[host] = await self._stack.enter_async_context(http)
         return self._http[host]
 
-    def of(self, name: str) -> Klen:
+    def of(self, name: str, *, patience_seconds: float | None = None) -> Klen:
         """The client of a source. One that is not configured, or has no key, says so when it is used."""
-        source = self._sources.get(name)
-        return Klen(self.transport(name) if source else NoTransport(f"There is no source {name} any more."))
+        if name not in self._sources:
+            return Klen(NoTransport(f"There is no source {name} any more."))
+        transport = self.transport(name)
+        return Klen(transport if patience_seconds is None else transport.patient(patience_seconds))
+
+    @property
+    def with_key(self) -> list[str]:
+        """The sources whose API can be asked."""
+        return [name for name, source in self._sources.items() if source.api_key.get_secret_value()]
 
     def transport(self, name: str) -> ApiTransport:
         """What sends requests for a source that is configured.

@@ -102,25 +102,25 @@ class ApiTransport:
         self.server_date: str | None = None
         """The vendor's time in its latest answer, as HTTP writes it."""
 
-    async def send(self, request: Request) -> Any:
+    def patient(self, seconds: float) -> Transport:
+        """The same, for somebody with more time: with the same limit of requests."""
+        return _Patient(self, seconds)
+
+    async def send(self, request: Request, *, patience_seconds: float | None = None) -> Any:
         """See `Transport.send`."""
+        patience = self._patience if patience_seconds is None else patience_seconds
         if not self._key:
             raise MissingKey(
                 f"sources.{self._source}.api_key is not set, so Klen's API cannot be asked. "
                 'Make a key in its dashboard and set it, such as "env:KLEN_API_KEY".'
             )
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: self._worthwhile(error, request)),
+            retry=retry_if_exception(lambda error: _worthwhile(error, request, patience)),
             wait=_pause,
             stop=stop_after_attempt(TRIES),
             reraise=True,
         )
         return await retrying(self._once, request)
-
-    def _worthwhile(self, error: BaseException, request: Request) -> bool:
-        if isinstance(error, RateLimited):
-            return (error.retry_after or 0) <= self._patience
-        return request.repeatable and isinstance(error, (ServerError, NoAnswer))
 
     async def _once(self, request: Request) -> Any:
         loop = asyncio.get_running_loop()
@@ -132,7 +132,7 @@ class ApiTransport:
             return _json(answer)
         error = self._failure(answer)
         if isinstance(error, RateLimited):
-            self._resume_at = loop.time() + min(error.retry_after or 1, self._patience)
+            self._resume_at = loop.time() + min(error.retry_after or 1, LONGEST_PAUSE)
         raise error
 
     async def _answer(self, request: Request) -> Answer:
@@ -164,6 +164,25 @@ class ApiTransport:
         text = text[:LONGEST_TEXT].replace(self._key, "********") if isinstance(text, str) else ""
         known = isinstance(code, str) and _code.fullmatch(code)
         return failure(answer.status, str(code) if known else "without a code", text, answer.retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """Sends by another one, and waits longer."""
+
+    transport: ApiTransport
+    seconds: float
+
+    async def send(self, request: Request) -> Any:
+        """See `Transport.send`."""
+        return await self.transport.send(request, patience_seconds=self.seconds)
+
+
+def _worthwhile(error: BaseException, request: Request, patience_seconds: float) -> bool:
+    """Whether to try again."""
+    if isinstance(error, RateLimited):
+        return (error.retry_after or 0) <= patience_seconds
+    return request.repeatable and isinstance(error, (ServerError, NoAnswer))
 
 
 def _json(answer: Answer) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from storage.errors import LogUnusable
 from storage.records import LogVitals
-from storage.sqlite import append, calendar, effects, read, runs, vitals
+from storage.sqlite import append, calendar, effects, read, reconcile, runs, vitals
 from storage.sqlite import forget as forgetting
 from storage.sqlite import prune as pruning
 from storage.sqlite import replay as replay_rows
@@ -49,10 +49,12 @@ if TYPE_CHECKING:
         Finished,
         Limits,
         MessageOutcome,
+        NewReconciliation,
         NewReplay,
         NewState,
         Outcome,
         Pruned,
+        ReconcileBatch,
         ReplayBatch,
         Restated,
         Rewriting,
@@ -96,6 +98,7 @@ class SqliteLog(SqliteReader):
         self._runs = runs.Runs(names)
         self._replays = replay_rows.Replays(self._runs)
         self._forgetting = forgetting.Forgetting(names)
+        self._reconciliations = reconcile.Reconciliations(names, appender)
 
         def forget() -> None:
             names.forget()
@@ -241,6 +244,15 @@ class SqliteLog(SqliteReader):
     async def examine(self) -> list[Damage]:
         """See `EventLog.examine`."""
         return await asyncio.to_thread(self._examiner.examine)
+
+    async def start_reconciliation(self, new: NewReconciliation) -> int:
+        """See `EventLog.start_reconciliation`."""
+        return await self._writer.do(self._reconciliations.start, new)
+
+    async def record_found(self, batch: ReconcileBatch) -> list[bool]:
+        """See `EventLog.record_found`."""
+        size = sum(len(found.event.body) + ROW_BYTES for found in batch.events)
+        return await self._writer.do(self._reconciliations.record, batch, size)
 
     async def vitals(self) -> LogVitals:
         """See `EventLog.vitals`."""

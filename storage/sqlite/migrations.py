@@ -270,7 +270,36 @@ def fourth(db: Database) -> None:
         db.conn.execute(statement)
 
 
-SCHEMA_VERSION = 4
+FIFTH = (
+    # Comparisons with the vendor. cursor: how far one has got, JSON of the service's own.
+    """CREATE TABLE reconciliation (
+        reconciliation_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        source_id INTEGER NOT NULL REFERENCES source,
+        started_at INTEGER NOT NULL,
+        finished_at INTEGER,
+        first_day TEXT NOT NULL,
+        last_day TEXT NOT NULL,
+        cursor TEXT,
+        requests INTEGER NOT NULL DEFAULT 0,
+        compared INTEGER NOT NULL DEFAULT 0,
+        error TEXT
+    ) STRICT""",
+    """CREATE TABLE found (
+        seq INTEGER PRIMARY KEY REFERENCES event ON DELETE CASCADE,
+        reconciliation_id INTEGER NOT NULL REFERENCES reconciliation
+    ) STRICT""",
+    "CREATE INDEX found_by_reconciliation ON found (reconciliation_id)",
+)
+
+
+@migrations(name="0005_reconciliations")
+def fifth(db: Database) -> None:
+    """Comparisons with the vendor, and what they found."""
+    for statement in FIFTH:
+        db.conn.execute(statement)
+
+
+SCHEMA_VERSION = 5
 """The number of the last migration this version knows."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from storage.errors import LogUnavailable, LogUnusable, QueryError
-from storage.sqlite import calendar, forget, prune, query, read, select
+from storage.sqlite import calendar, forget, prune, query, read, reconcile, select
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         LogStatus,
         QuarantineRecord,
         RebookingRecord,
+        ReconciliationRecord,
         Refused,
         ReplayRecord,
         Selection,
@@ -230,6 +231,36 @@ class SqliteReader:
     async def replay_items(self, replay_id: int, limit: int) -> list[ReplayItem]:
         """See `EventReader.replay_items`."""
         return await self._ask(lambda connection: replay_rows.next_items(connection, replay_id, limit))
+
+    async def known_as(self, source: str, uuid: str | None, number: int | None) -> CalendarEventRecord | None:
+        """See `EventReader.known_as`."""
+        return await self._ask(lambda connection: reconcile.known_as(connection, source, uuid, number))
+
+    async def was_forgotten(self, subject: int) -> bool:
+        """See `EventReader.was_forgotten`."""
+        return await self._ask(lambda connection: reconcile.was_forgotten(connection, subject))
+
+    async def names_between(
+        self, source: str, start_ms: int, end_ms: int
+    ) -> list[tuple[str | None, int | None, str | None]]:
+        """See `EventReader.names_between`."""
+        return await self._ask(
+            lambda connection: reconcile.names_between(connection, source, start_ms, end_ms)
+        )
+
+    async def oldest_event_ms(self, source: str) -> int | None:
+        """See `EventReader.oldest_event_ms`."""
+        return await self._ask(lambda connection: reconcile.oldest_event_ms(connection, source))
+
+    async def reconciliations(
+        self, reconciliation_id: int | None = None, *, limit: int = 20
+    ) -> list[ReconciliationRecord]:
+        """See `EventReader.reconciliations`."""
+        return await self._ask(lambda connection: reconcile.records(connection, reconciliation_id, limit))
+
+    async def found_by(self, reconciliation_id: int) -> list[str]:
+        """See `EventReader.found_by`."""
+        return await self._ask(lambda connection: reconcile.found_events(connection, reconciliation_id))
 
     async def backlog(self) -> list[HandlerBacklog]:
         """See `EventReader.backlog`."""

@@ -121,6 +121,13 @@ VIEWS: Final[dict[str, str]] = {
             quarantined, stored
         FROM erasure
     """,
+    "reconciliations": f"""
+        SELECT reconciliation_id, source.name AS source, {_iso("started_at")} AS started_at,
+            {_iso("finished_at")} AS finished_at, first_day, last_day, cursor, requests, compared,
+            (SELECT count(*) FROM found WHERE found.reconciliation_id = reconciliation.reconciliation_id)
+                AS found, error
+        FROM reconciliation JOIN source USING (source_id)
+    """,
     "quarantine": f"""
         SELECT refused_id AS id, source.name AS source, {_iso("received_at")} AS received_at, delivery_id,
             reason, state, length(body) AS size, lower(hex(body_sha256)) AS body_sha256

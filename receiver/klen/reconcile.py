@@ -1,0 +1,337 @@
+"""One comparison of the log with the vendor's API: what was missed is found and recorded.
+
+The vendor stops retrying after 36 minutes, sends nothing again, and has no list of what changed since
+(https://docs.klen.ai/api-reference/calendar/get-events). So every page of every status is read, whatever
+differs is looked at whole, and what is missing is recorded as events with the origin `reconcile`, which go
+the way of all events. The rule easiest to break: between the comparison and the record a webhook may come in;
+then the log refuses the record, and the appointment is compared again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.intake import Delivery, read_event
+from receiver.klen.client import STATUSES
+from receiver.klen.compare import Missing, differs, missing
+from receiver.klen.errors import KlenError, NotFound
+from receiver.state import State, recalled
+from receiver.told import TERMINAL
+from storage.work import FoundEvent, NewReconciliation, ReconcileBatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from receiver.clock import Clock
+    from receiver.klen.client import Klen
+    from receiver.klen.models import EventDetails
+    from storage.log import EventLog, EventReader
+    from storage.records import CalendarEventRecord, ReconciliationRecord
+
+BACK: Final = timedelta(days=7)
+AHEAD: Final = timedelta(days=60)
+"""What is compared if nobody says otherwise: appointments of these days around today."""
+CHUNK: Final = 10
+"""Events that are recorded together. What is not recorded is looked up again after an interruption."""
+AGAIN: Final = 25
+"""How often an appointment is compared again because something about it came in meanwhile."""
+PAUSE_SECONDS: Final = 0.2
+RESUMABLE: Final = timedelta(hours=12)
+"""An interrupted comparison that is older is begun anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Appointments of which days."""
+
+    first: date
+    last: date
+
+    @classmethod
+    def around(cls, now_ms: int) -> Window:
+        """The usual one."""
+        today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+        return cls(today - BACK, today + AHEAD)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a comparison is."""
+
+    status: int = 0
+    """Which of the statuses is being read, from 0."""
+    page: int = 1
+    compared: int = 0
+    found: int = 0
+    gone: int = 0
+    """Appointments of the log that the vendor does not have any more."""
+    expected: int = 0
+    """How many there are to compare, as far as the vendor has said."""
+
+    def turn(self, *, last: bool) -> None:
+        """Go to the next page, or behind the last one to the next status."""
+        self.status, self.page = (self.status + 1, 1) if last else (self.status, self.page + 1)
+
+    @property
+    def cursor(self) -> str:
+        """Where to go on after an interruption."""
+        return json.dumps({"status": self.status, "page": self.page})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was missed of one appointment."""
+
+    uuid: str | None
+    number: int | None
+    revision: int | None
+    """That of the state it was found by."""
+    events: list[Missing]
+
+
+class Reconciliation:
+    """One comparison under way."""
+
+    def __init__(
+        self,
+        log: EventReader,
+        klen: Klen,
+        source: str,
+        window: Window,
+        clock: Clock,
+        *,
+        since_ms: int | None = None,
+        on_progress: Callable[[Progress], None] = lambda _progress: None,
+    ) -> None:
+        """`since_ms`: what the log never knew and changed last before this was not missed."""
+        self._log = log
+        self._klen = klen
+        self.source = source
+        self.window = window
+        self.clock = clock
+        self._since_ms = since_ms
+        self._tell = on_progress
+        self._seen: set[str] = set()
+        self._resumed = False
+        self.requests_before = 0
+        """What an interrupted one has needed that this one goes on with."""
+        self.progress = Progress()
+
+    async def findings(self) -> AsyncIterator[list[Finding]]:
+        """What was missed, in chunks. An empty one says that the cursor has moved.
+
+        Raises:
+            KlenError: the vendor cannot be asked any more.
+        """
+        while self.progress.status < len(STATUSES):
+            status = STATUSES[self.progress.status]
+            page = await self._klen.page(
+                self.window.first, self.window.last, status=status, page=self.progress.page
+            )
+            if self.progress.page == 1:
+                self.progress.expected += page.count or len(page.events)
+            async for chunk in self._chunks(self._new(page.events)):
+                yield chunk
+            self.progress.turn(last=page.pages is None or self.progress.page >= page.pages or not page.events)
+            yield []
+        if not self._resumed:  # one that goes on has not seen everything itself
+            async for chunk in self._chunks(await self._unseen()):
+                yield chunk
+
+    async def _chunks(
+        self, names: Sequence[tuple[str | int, EventDetails | None]]
+    ) -> AsyncIterator[list[Finding]]:
+        chunk: list[Finding] = []
+        for name, listed in names:
+            finding = await self._compare(name, listed)
+            self.progress.compared += listed is not None
+            if finding is not None:
+                chunk.append(finding)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+            self._tell(self.progress)
+        if chunk:
+            yield chunk
+
+    def _new(self, events: Sequence[EventDetails]) -> list[tuple[str | int, EventDetails | None]]:
+        """Those that were not seen on another page, by uuid or number."""
+        found: list[tuple[str | int, EventDetails | None]] = []
+        for event in events:
+            name = event.uuid or event.id
+            if name is not None and str(name) not in self._seen:
+                self._seen |= {str(part) for part in (event.uuid, event.id) if part is not None}
+                found.append((name, event))
+        return found
+
+    async def _unseen(self) -> list[tuple[str | int, EventDetails | None]]:
+        """Appointments that should have been listed by what the log knows: moved to other days, or gone.
+
+        The vendor's days may begin at another hour than ours, so the outermost are left out.
+        """
+        start, end = (_start_of(day) for day in (self.window.first + timedelta(days=1), self.window.last))
+        names = await self._log.names_between(self.source, start, end)
+        open_ones = [(uuid, number) for uuid, number, status in names if status not in TERMINAL]
+        return [
+            (uuid if uuid is not None else number or 0, None)
+            for uuid, number in open_ones
+            if not {str(uuid), str(number)} & self._seen
+        ]
+
+    async def _compare(self, name: str | int, listed: EventDetails | None) -> Finding | None:
+        """Compare one appointment by its list entry, and if that differs, whole."""
+        uuid, number = (listed.uuid, listed.id) if listed is not None else _names(name)
+        if listed is not None:
+            record = await self._log.known_as(self.source, uuid, number)
+            if not differs(_state(record), listed.raw):
+                return None
+            if record is not None and await self._log.was_forgotten(record.subject):
+                return None  # what was forgotten is not fetched again
+        try:
+            details = await self._klen.event(name)
+        except NotFound:
+            self.progress.gone += 1
+            return None
+        record = await self._log.known_as(self.source, details.uuid or uuid, details.id or number)
+        events = missing(_state(record), details.raw, read_at_ms=self.clock.now_ms())
+        if record is None and self._since_ms is not None and events[-1].happened_ms < self._since_ms:
+            return None
+        revision = None if record is None else record.revision
+        return Finding(details.uuid or uuid, details.id or number, revision, events) if events else None
+
+    async def again(self, finding: Finding) -> Finding | None:
+        """Compare once more what has changed meanwhile."""
+        return await self._compare(finding.uuid or finding.number or 0, None)
+
+    def go_on_from(self, interrupted: ReconciliationRecord) -> None:
+        """Go on where that one stopped."""
+        cursor = json.loads(interrupted.cursor or "{}")
+        self.progress.status, self.progress.page = cursor.get("status", 0), cursor.get("page", 1)
+        self.progress.compared, self.progress.found = interrupted.compared, interrupted.found
+        self.requests_before = interrupted.requests
+        self._resumed = bool(cursor)
+
+
+class Recorder:
+    """Makes the findings of a comparison part of the log."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        run: Reconciliation,
+        number: int,
+        *,
+        requests: Callable[[], int],
+        on_events: Callable[[Sequence[str]], Awaitable[None]],
+    ) -> None:
+        """`number` is from `begin`; `requests` tells how many were sent, `on_events` hears what is new."""
+        self._log = log
+        self._run = run
+        self.progress = run.progress
+        self.number = number
+        self._source = run.source
+        self._clock = run.clock
+        self._requests = requests
+        self._on_events = on_events
+
+    async def record(self) -> None:
+        """Compare to the end and record what is missing.
+
+        Raises:
+            KlenError: the vendor cannot be asked any more; what was found so far is recorded.
+        """
+        await self._commit()
+        try:
+            async for findings in self._run.findings():
+                await self._write(findings)
+        except KlenError as error:
+            await self._commit(error=type(error).__name__)
+            raise
+        await self._commit(finished_at_ms=self._clock.now_ms())
+
+    async def _write(self, findings: list[Finding]) -> None:
+        """Record a chunk with the cursor; what has changed meanwhile is compared again."""
+        for _ in range(AGAIN):
+            events = [(finding, event) for finding in findings for event in finding.events]
+            found = [FoundEvent(self._row(event), finding.revision) for finding, event in events]
+            written = await self._commit(found)
+            kinds = [event.event_type for (_, event), good in zip(events, written, strict=True) if good]
+            self._run.progress.found += len(kinds)
+            if kinds:
+                await self._on_events(kinds)
+            late = {
+                id(finding): finding for (finding, _), good in zip(events, written, strict=True) if not good
+            }
+            if not late:
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
+            again = [await self._run.again(finding) for finding in late.values()]
+            findings = [finding for finding in again if finding is not None]
+
+    async def _commit(
+        self,
+        events: Sequence[FoundEvent] = (),
+        *,
+        finished_at_ms: int | None = None,
+        error: str | None = None,
+    ) -> list[bool]:
+        return await self._log.record_found(
+            ReconcileBatch(
+                reconciliation_id=self.number,
+                events=tuple(events),
+                cursor=self._run.progress.cursor,
+                requests=self._run.requests_before + self._requests(),
+                compared=self._run.progress.compared,
+                finished_at_ms=finished_at_ms,
+                error=error,
+            )
+        )
+
+    def _row(self, event: Missing) -> Any:
+        delivery = Delivery(self._source, event.body, self._clock.now_ms(), None)
+        return read_event(delivery)._replace(origin="reconcile")
+
+
+async def begin(log: EventLog, run: Reconciliation) -> int:
+    """The number of a comparison that begins, or of an interrupted one of the same days, which goes on."""
+    interrupted = await unfinished(log, run.source, run.clock)
+    if interrupted is not None and window_of(interrupted) == run.window:
+        run.go_on_from(interrupted)
+        return interrupted.reconciliation_id
+    first, last = run.window.first.isoformat(), run.window.last.isoformat()
+    new = NewReconciliation(
+        source=run.source, first_day=first, last_day=last, started_at_ms=run.clock.now_ms()
+    )
+    return await log.start_reconciliation(new)
+
+
+async def unfinished(log: EventReader, source: str, clock: Clock) -> ReconciliationRecord | None:
+    """The latest comparison of a source, if it was interrupted and not long ago."""
+    records = [record for record in await log.reconciliations() if record.source == source]
+    if not records or records[0].finished_at is not None:
+        return None
+    age_ms = clock.now_ms() - datetime.fromisoformat(records[0].started_at).timestamp() * 1000
+    return records[0] if age_ms < RESUMABLE / timedelta(milliseconds=1) else None
+
+
+def window_of(record: ReconciliationRecord) -> Window:
+    """What a comparison is about."""
+    return Window(date.fromisoformat(record.first_day), date.fromisoformat(record.last_day))
+
+
+def _state(record: CalendarEventRecord | None) -> State | None:
+    if record is None or record.calendar_event is None or record.memory is None:
+        return None
+    return recalled(record.calendar_event, record.memory)
+
+
+def _names(name: str | int) -> tuple[str | None, int | None]:
+    return (name, None) if isinstance(name, str) else (None, name)
+
+
+def _start_of(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
