@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.counts import Counts
     from receiver.plugins import Handler
+    from receiver.traces import Traces
     from storage.log import EventLog
     from storage.work import Claimed
 
@@ -50,6 +51,7 @@ class Dispatcher:
         concurrency: int,
         replays_only: bool = False,
         counts: Counts,
+        traces: Traces,
         on_messages: Callable[[], None] = lambda: None,
         randomness: Callable[[], float] = random.random,
     ) -> None:
@@ -77,6 +79,7 @@ class Dispatcher:
         self._stopping = False
         self._logger = logs.get("dispatch")
         self._counts = counts
+        self._traces = traces
 
     def replace(self, handlers: Sequence[Handler], *, concurrency: int | None = None) -> None:
         """Use these handlers from the next claim on; attempts under way end with the ones they began with."""
@@ -187,7 +190,9 @@ class Dispatcher:
         attempt = Attempt(handler, run, self._tools, self._randomness)
         started = self._clock.now_ms()
         try:
-            ending = await attempt.make(stopping=lambda: self._stopping)
+            with self._traces.attempt(run) as ended:
+                ending = await attempt.make(stopping=lambda: self._stopping)
+                ended(ending.state)
         finally:
             thread = attempt.thread
             if thread is None or thread.done.done():

@@ -32,6 +32,7 @@ from receiver.selfwatch import Selfwatch
 from receiver.signing import Verifier
 from receiver.supervisor import Supervisor
 from receiver.threads import ThreadCall
+from receiver.traces import open_traces
 from receiver.web import Intake, Source, routes
 from receiver.workers import Workers
 from storage import open_log
@@ -109,6 +110,8 @@ class Service:
             self._logger.error(
                 "plugin does not load", file=str(broken.file), line=broken.line, error=broken.kind
             )
+        self._traces = open_traces()
+        self._stack.push_async_callback(self._traces.aclose)
         self.log = await open_log(config.storage_url)
         self._stack.push_async_callback(self.log.aclose)
         self._selfwatch = Selfwatch(self.log, self.counts, self._clock, self._supervisor)
@@ -119,6 +122,7 @@ class Service:
                 self.loaded.handlers,
                 self._clock,
                 self.counts,
+                self._traces,
                 replays_only=self._replays_only,
                 trusted=None if self._replays_only else self._selfwatch.trusted,
             )
@@ -135,6 +139,7 @@ class Service:
             on_event=self._workers.router.wake,
             readiness=self._readiness,
             counts=self.counts,
+            traces=self._traces,
         )
         # What has been built so far lives as long as the service; the collector need not look at it again.
         gc.collect()

@@ -26,6 +26,7 @@ from receiver.errors import (
 )
 from receiver.intake import DELIVERY_ID_HEADERS, KEPT_HEADERS, Delivery, read_event, refused
 from receiver.listener import json_response, rejection_response
+from receiver.traces import Traces
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Intake:
     """Called after something new is in the log."""
     readiness: Callable[[], tuple[bool, Mapping[str, Any]]]
     counts: Counts = field(default_factory=Counts)
+    traces: Traces = field(default_factory=Traces)
     reading: set[asyncio.Timeout] = field(default_factory=set)
     """The deadlines of bodies that are still arriving."""
 
@@ -181,12 +183,17 @@ class Receiver:
             self._intake.on_event()
         if appended.id_reused:
             self._logger.warning("delivery id came back with other content", event_id=appended.event_id)
+        seconds = time.monotonic() - started
+        event_type = known_type(event.event_type)
+        self._intake.traces.received(
+            appended.event_id, seconds, source=self._source.name, event_type=event_type, outcome=outcome
+        )
         self._tell(
             outcome=outcome,
             event_id=appended.event_id,
-            event_type=known_type(event.event_type),
+            event_type=event_type,
             bytes=len(delivery.body),
-            ms=round((time.monotonic() - started) * 1000, 1),
+            ms=round(seconds * 1000, 1),
             **({"flags": event.flags} if event.flags else {}),
         )
         return web.Response(

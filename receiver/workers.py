@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from receiver.config import Config
     from receiver.counts import Counts
     from receiver.plugins import Handler
+    from receiver.traces import Traces
     from storage.log import EventLog
 
 
@@ -47,6 +48,7 @@ class Workers:
         handlers: Sequence[Handler],
         clock: Clock,
         counts: Counts,
+        traces: Traces,
         *,
         replays_only: bool = False,
         trusted: asyncio.Event | None = None,
@@ -60,6 +62,7 @@ class Workers:
         self._handlers = handlers
         self._clock = clock
         self._counts = counts
+        self._traces = traces
         self._replays_only = replays_only
         self._trusted = trusted
         self._stack = AsyncExitStack()
@@ -93,6 +96,7 @@ class Workers:
             concurrency=config.dispatch.concurrency,
             replays_only=self._replays_only,
             counts=counts,
+            traces=self._traces,
             on_messages=self._sender.wake,
         )
         self.router = Router(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
