@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from icalendar import Calendar
 
 from receiver.sandbox import APIKey, Sandbox
 from tests.support.sandbox import THEN, Asker, asking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 FIRST = {
     "title": "Client Meeting",
@@ -350,6 +352,116 @@ async def test_three_ways_to_show_the_key(ask: Asker) -> None:
         ({}, "?api_key=klen_sandbox_read"),
     ):
         assert (await ask("GET", f"/events{query}", headers=headers)).status == 200
+
+
+async def test_a_failure(tmp_path: Path) -> None:
+    """What goes wrong in the sandbox itself is the vendor's server error, without a word about the cause."""
+    async with asking(Sandbox(speed=0, start=THEN, db=tmp_path / "sandbox.db")) as ask:
+        assert ask.sandbox._archive is not None
+        ask.sandbox._archive.close()
+        answer = await ask("POST", "/events/create", DEMO)
+        ask.sandbox._archive = None
+
+    assert answer.error == (500, "server_error", "An unexpected server error occurred")
+
+
+async def test_the_calendar_file(ask: Asker) -> None:
+    """The link from the answer gives the appointment as iCalendar, to whoever has the UUID, and to nobody else."""
+    booked = await ask.book(**FIRST)
+    answer = await ask("GET", booked["ics_url"], headers={})
+    [entry] = Calendar.from_ical(answer.text).walk("VEVENT")
+
+    assert answer.headers["Content-Type"] == "text/calendar; charset=utf-8"
+    assert (entry["uid"], str(entry["summary"])) == (booked["uuid"], "Client Meeting")
+    assert entry["dtstart"].to_ical() == b"20250501T140000Z"
+    for wrong in (booked["id"], "f47ac10b-58cc-4372-a567-0e02b2c3d479"):
+        assert (await ask("GET", f"/calendar/event/{wrong}/calendar.ics", headers={})).error[1] == "not_found"
+
+
+async def test_pages(ask: Asker) -> None:
+    """Pages cover all events once; a page beyond the last is empty, and no page has more than a hundred."""
+    for _ in range(23):
+        await ask.book()
+    path = "/events?start_date=2025-05-01&limit=10"
+    pages = [(await ask("GET", f"{path}&page={number}")).json for number in (1, 2, 3, 4)]
+
+    assert [event["id"] for page in pages for event in page["events"]] == list(range(123, 146))
+    assert [len(page["events"]) for page in pages] == [10, 10, 3, 0]
+    assert (await ask("GET", "/events?limit=1000")).json["limit"] == 100
+
+
+async def test_what_a_list_is_by_default(ask: Asker) -> None:
+    """Without dates a list is from today on for 30 days, of every status, ten at a time."""
+    for start in ("2025-04-24T23:59:59", "2025-04-25T00:00:00", "2025-05-25T23:59:59", "2025-05-26T00:00:00"):
+        await ask.book(start_time=start, end_time="2025-05-27T00:00:00")
+    await ask("POST", "/events/124/cancel")
+    answer = (await ask("GET", "/events")).json
+
+    assert [(event["id"], event["status"]) for event in answer["events"]] == [
+        (124, "cancelled"),
+        (125, "scheduled"),
+    ]
+    assert (answer["page"], answer["limit"], answer["pages"]) == (1, 10, 1)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["page=0", "page=x", "limit=0", "limit=-1", "status=open", "start_date=2025-05-02&end_date=2025-05-01"],
+)
+async def test_impossible_lists(ask: Asker, query: str) -> None:
+    """What no list can be is an invalid parameter."""
+    assert (await ask("GET", f"/events?{query}")).error[:2] == (400, "invalid_parameter")
+
+
+async def test_webhooks(ask: Asker) -> None:
+    """Webhooks are listed, shown and deleted, by any key, and the secret is told once."""
+    wanted = {"name": "N", "url": "https://example.com/hook", "subscribed_events": ["calendar.created"]}
+    made = (await ask("POST", "/api/webhooks/create/", wanted)).json
+    reader = ask.using("klen_sandbox_read")
+    listed = (await reader("GET", "/api/v1/webhooks")).json
+    shown = (await reader("GET", f"/api/v1/webhooks/{made['id']}")).json
+    deleted = await reader("POST", f"/api/v1/webhooks/{made['id']}/delete")
+
+    assert listed == {"count": 1, "webhooks": [shown]}
+    assert "secret" not in shown
+    assert wanted.items() <= shown.items()
+    assert deleted.status == 200
+    for method, path in (("GET", "1"), ("POST", "1/delete"), ("GET", "x"), ("GET", "99999999999999999999")):
+        gone = await reader(method, f"/api/v1/webhooks/{path}")
+        assert gone.error == (404, "not_found", "Webhook not found or you do not have access")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "missing_parameter"),
+        ({"name": "N", "url": "https://example.com", "subscribed_events": []}, "missing_parameter"),
+        ({"name": "N", "url": "example.com", "subscribed_events": ["calendar.created"]}, "invalid_parameter"),
+        ({"name": "N", "url": "https://example.com", "subscribed_events": ["*"]}, "invalid_parameter"),
+        ({"name": "N", "url": "https://example.com", "subscribed_events": "calendar.created"}, "invalid_parameter"),
+        (b"{", "validation_error"),
+    ],
+)  # fmt: skip
+async def test_impossible_webhooks(ask: Asker, body: Any, code: str) -> None:
+    """A webhook needs a name, a URL and known events."""
+    assert (await ask("POST", "/api/webhooks/create/", body)).error[:2] == (400, code)
+    assert list(ask.sandbox.webhooks) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/calendar/events/", 404),
+        ("POST", "/api/webhooks/create", 404),
+        ("GET", "/api/v1/nothing", 404),
+        ("DELETE", "/api/v1/calendar/events/123", 405),
+        ("GET", "/api/v1/calendar/events/create", 404),
+        ("PUT", "/api/v1/calendar/events/create", 405),
+    ],
+)
+async def test_other_addresses(ask: Asker, method: str, path: str, status: int) -> None:
+    """Any other address or method is refused in the vendor's shape; addresses are as they are spelt."""
+    assert (await ask(method, path)).error[0] == status
 
 
 async def test_the_limit_of_requests() -> None:

@@ -15,6 +15,7 @@ from receiver.sandbox.invariants import Report, compare
 from receiver.sandbox.scenario import Play, Scenario, bundled_stories, load_scenario, parse_scenario
 from tests.support.klen import SECRET
 from tests.support.service import Process, klenhook, running, write_config
+from tests.support.soak import soak
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -184,3 +185,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def test_a_short_soak(tmp_path: Path) -> None:
+    """With every fault on and the service killed in the middle, the log keeps every rule."""
+    done = await soak(tmp_path, appointments=60, changes=1, kills=1)
+
+    assert done.report.holds, done.figures()
+    assert done.faults["no answer"] > 0
+    assert done.deliveries > 100

