@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from receiver.events import (
+        AgentChanged,
+        AnyChange,
         AnyEvent,
         CalendarCancelled,
         CalendarCompleted,
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
         CallStarted,
         CallSummary,
         CallTranscript,
+        Cancelled,
+        Changed,
+        Completed,
+        ConferenceChanged,
+        Confirmed,
+        CustomerChanged,
+        KindChanged,
+        Moved,
+        NoShow,
+        OtherChanged,
+        Rescheduled,
+        Retitled,
+        StatusChanged,
         UnknownEvent,
     )
     from receiver.klen.errors import KlenError
@@ -32,6 +47,8 @@ if TYPE_CHECKING:
     from receiver.retry import Discard, Retry, RetryPolicy
 
 __all__ = [
+    "AgentChanged",
+    "AnyChange",
     "AnyEvent",
     "CalendarCancelled",
     "CalendarCompleted",
@@ -44,12 +61,25 @@ __all__ = [
     "CallStarted",
     "CallSummary",
     "CallTranscript",
+    "Cancelled",
+    "Changed",
+    "Completed",
+    "ConferenceChanged",
+    "Confirmed",
     "Context",
+    "CustomerChanged",
     "Discard",
+    "KindChanged",
     "KlenError",
+    "Moved",
+    "NoShow",
+    "OtherChanged",
+    "Rescheduled",
+    "Retitled",
     "Retry",
     "RetryPolicy",
     "Settings",
+    "StatusChanged",
     "UnknownEvent",
     "on",
 ]

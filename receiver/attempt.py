@@ -8,23 +8,26 @@ waiting code catches.
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from receiver import logs
 from receiver.clock import to_datetime
 from receiver.effects import Outbox, Staged, Store
 from receiver.events import parse_event
+from receiver.history import state_at
 from receiver.isolation.klen import answer_for
 from receiver.klen.errors import KlenError
 from receiver.outbound import FailedAnswer
 from receiver.plugins import Context
 from receiver.retry import Discard, Retry
+from receiver.state import encode
 from receiver.threads import ThreadCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from receiver.events import AnyEvent
     from receiver.isolation.pool import Isolated
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from receiver.outbound import Outbound
     from receiver.plugins import Handler
     from storage.log import EventReader
+    from storage.records import HistoryRecord
     from storage.work import Claimed, Effects
 
 LONGEST_ERROR: Final = 4_000
@@ -99,20 +103,39 @@ class Attempt:
 
     async def _call(self) -> Ending:
         handler = self._handler
-        event = self._event()
-        if not handler.takes(event):
+        if handler.isolate:
+            run = replace(self._run, state=await self._state())
+            return self._ended(await self._tools.isolated.call(handler, run, services=self._serve))
+        events = handler.given(self._event(), self._run.changes, self._run.verdict, self._state_now)
+        if not events:
             wanted = ", ".join(kind.__name__ for kind in handler.events)
             return Ending("discarded", f"The body cannot be read as {wanted}.")
-        if handler.isolate:
-            return self._ended(await self._tools.isolated.call(handler, self._run, services=self._serve))
-        arguments = (event, self._context()) if handler.takes_context else (event,)
+        context = (self._context(),) if handler.takes_context else ()
         async with asyncio.timeout(handler.timeout):
-            if handler.is_async:
-                await handler.function(*arguments)
-            else:
-                self.thread = ThreadCall(handler.function, *arguments, name=f"klenhook-{handler.name}")
-                await self.thread.result()
+            for event in events:
+                if handler.is_async:
+                    await handler.function(event, *context)
+                else:
+                    self.thread = ThreadCall(
+                        handler.function, event, *context, name=f"klenhook-{handler.name}"
+                    )
+                    await self.thread.result()
         return Ending("done", effects=self._staged.effects())
+
+    async def _state(self) -> str | None:
+        """What was known of the calendar event after this event, as JSON."""
+        run = self._run
+        if run.state is not None or run.verdict is None or run.number is None:
+            return run.state
+        return _known(await self._tools.log.history(run.number, upto_seq=run.seq))
+
+    def _state_now(self) -> dict[str, Any] | None:
+        """The same, when a handler asks for `event.state`; at the last event about it, it is at hand."""
+        run = self._run
+        text = run.state
+        if text is None and run.verdict is not None and run.number is not None:
+            text = _known(self._tools.log.history_now(run.number, upto_seq=run.seq))
+        return None if text is None else json.loads(text)
 
     def _ended(self, reply: Reply) -> Ending:
         """What the end of a call in another process means for the run."""
@@ -181,3 +204,8 @@ class Attempt:
             return f"{type(error).__name__}: (its text cannot be shown: {type(second).__name__})"
         half = LONGEST_ERROR // 2
         return f"{head[:half]}\n{trace[-half:]}".encode("utf-8", "backslashreplace").decode()
+
+
+def _known(history: Sequence[HistoryRecord]) -> str | None:
+    state = state_at(history, time_ms=None)
+    return None if state is None else encode(state.calendar_event())

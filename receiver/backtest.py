@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from receiver.config import resolve_secret
 from receiver.errors import ConfigError, PluginError
-from receiver.events import parse_event
+from receiver.events import AnyCalendarEvent, parse_event
+from receiver.history import state_at
 from receiver.outbound import Answer, Outbound
 from receiver.plugins.settings import SettingsError, fill
 from receiver.plugins.signature import settings_class_of
@@ -89,8 +90,10 @@ class Candidate:
         self._store = dict(store)
         self._allow = allow
 
-    async def judge(self, detail: EventDetail) -> Deed:
-        """Deliver one event."""
+    async def judge(
+        self, detail: EventDetail, load: Callable[[], Mapping[str, Any] | None] | None = None
+    ) -> Deed:
+        """Deliver one event; `load` reads the state of its calendar event."""
         event = detail.record
         typed = parse_event(
             detail.body,
@@ -100,6 +103,8 @@ class Candidate:
             origin=event.origin,
             delivery_id=event.delivery_id,
         )
+        if isinstance(typed, AnyCalendarEvent):
+            typed.know(detail.changes, load)
         http = Recorder(self._allow)
         delivered = await deliver(
             self._function, typed, settings=self._settings, store=self._store, replayed=True, http=http
@@ -171,4 +176,13 @@ async def judged(
     async for record in log.stream(ordered):
         detail = await log.get(record.event_id)
         if detail is not None:
-            yield record, [await candidate.judge(detail) for candidate in candidates]
+            load = partial(_state, log, detail)
+            yield record, [await candidate.judge(detail, load) for candidate in candidates]
+
+
+def _state(log: EventReader, detail: EventDetail) -> Mapping[str, Any] | None:
+    """What was known of the calendar event after this event."""
+    if detail.number is None:
+        return None
+    state = state_at(log.history_now(detail.number, upto_seq=detail.record.seq), time_ms=None)
+    return None if state is None else state.calendar_event()

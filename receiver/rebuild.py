@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from receiver.history import Step
     from receiver.state import State
     from storage.log import EventLog, EventReader
-    from storage.records import CalendarEventRecord, ChangeRecord
+    from storage.records import CalendarEventRecord, ChangeRecord, NamedRecord
     from storage.work import NewChange, NewState
 
 __all__ = ["Difference", "differences", "mend"]
@@ -32,7 +32,7 @@ PAGE: Final = 200
 class Difference:
     """A calendar event that is stored otherwise than its events say."""
 
-    record: CalendarEventRecord
+    record: NamedRecord
     restated: Restated
     fields: tuple[str, ...]
     """Of the calendar event; `(memory)` if only what is kept beside it differs, all if nothing was stored."""
@@ -54,13 +54,20 @@ async def mend(log: EventLog, difference: Difference) -> bool:
     return await log.restate(difference.restated)
 
 
-async def _difference(log: EventReader, record: CalendarEventRecord) -> Difference | None:
-    steps = as_they_came(await log.history(record.subject, upto_seq=record.last_seq))
+async def _difference(log: EventReader, record: NamedRecord) -> Difference | None:
+    known = record.known
+    upto_seq = None if known is None else known.last_seq
+    steps = as_they_came(await log.history(record.subject, upto_seq=upto_seq))
     told = [step for step in steps if step.verdict is not None]
     if not told or told[-1].state is None:  # its events were pruned, or tell nothing
         return None
-    state = new_state(record.subject, told[-1].state, revision=record.revision, last_seq=told[-1].record.seq)
-    fields = _fields(record, told[-1].state, state)
+    state = new_state(
+        record.subject,
+        told[-1].state,
+        revision=known.revision if known else None,
+        last_seq=told[-1].record.seq,
+    )
+    fields = _fields(known, told[-1].state, state)
     events = {
         step.record.event_id: otherwise
         for step in steps
@@ -72,13 +79,13 @@ async def _difference(log: EventReader, record: CalendarEventRecord) -> Differen
     return Difference(record, Restated(state, judged), fields, events)
 
 
-def _fields(record: CalendarEventRecord, state: State, new: NewState) -> tuple[str, ...]:
+def _fields(known: CalendarEventRecord | None, state: State, new: NewState) -> tuple[str, ...]:
     expected = state.calendar_event()
-    if record.calendar_event is None or record.memory is None:
+    if known is None:
         return tuple(expected)
-    found: dict[str, Any] = json.loads(record.calendar_event)
+    found: dict[str, Any] = json.loads(known.calendar_event)
     names = tuple(name for name in {**found, **expected} if found.get(name) != expected.get(name))
-    return names or (() if json.loads(record.memory) == json.loads(new.memory) else ("(memory)",))
+    return names or (() if json.loads(known.memory) == json.loads(new.memory) else ("(memory)",))
 
 
 def _judged_otherwise(step: Step) -> str | None:

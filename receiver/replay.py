@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from receiver.plugins import Handler
     from storage.log import EventLog, EventReader
     from storage.records import EventDetail, EventRecord, ReplayRecord
+    from storage.work import Routing
 
 BATCH: Final = 64
 """Events per transaction."""
@@ -128,7 +129,7 @@ class Replayer:
             replay_id=filling.replay_id,
             from_seq=filling.cursor,
             last_seq=last,
-            routings=tuple(routing_to(item.event, handlers) for item, handlers in chosen if handlers),
+            routings=tuple(_routing(item, handlers) for item, handlers in chosen if handlers),
             filled=filled,
             now_ms=self._clock.now_ms(),
         )
@@ -141,9 +142,14 @@ class Replayer:
 def _takers(item: ReplayItem, handlers: Mapping[str, Handler], *, targeted: bool) -> list[Handler]:
     """Who gets it: those settled already, as far as they run, else those who want it."""
     if item.handlers is None:
-        return takers_of(item.event, handlers.values())
+        return takers_of(item.event, handlers.values(), item.changes)
     named = [handlers[name] for name in item.handlers if name in handlers]
-    return takers_of(item.event, named) if targeted else named
+    return takers_of(item.event, named, item.changes) if targeted else named
+
+
+def _routing(item: ReplayItem, handlers: Sequence[Handler]) -> Routing:
+    """What was asked for by name runs; whom else it goes to skips what came too late, as it did then."""
+    return routing_to(item.event, handlers, verdict=item.verdict if item.handlers is None else None)
 
 
 def _filling(record: ReplayRecord) -> _Filling:
@@ -159,7 +165,12 @@ async def plan(
     async for record in log.stream(selection):
         detail = await log.get(record.event_id)
         if detail is not None:
-            item = ReplayItem(_unrouted(detail), _named(detail, selection, target))
+            item = ReplayItem(
+                _unrouted(detail),
+                _named(detail, selection, target),
+                detail.record.verdict,
+                tuple(detail.changes),
+            )
             yield record, _takers(item, known, targeted=target is not None)
 
 

@@ -20,6 +20,7 @@ from receiver.jsonbody import parse_json
 from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
 from receiver.words import words_of
+from storage.records import ChangeRecord
 from storage.work import NewRun, Routing
 
 if TYPE_CHECKING:
@@ -122,14 +123,14 @@ class Router:
     def _routing(self, event: Unrouted, folding: Folding) -> Routing:
         body = parse_json(event.body)
         folded = folding.add(event, body)
-        takers = takers_of(event, self._handlers)
+        changes = tuple(ChangeRecord(*change) for change in folded.changes)
+        takers = takers_of(event, self._handlers, changes)
         if not takers:
             self._suggest(event.event_type)
         return replace(
-            routing_to(event, takers),
+            routing_to(event, takers, verdict=folded.verdict),
             words=words_of(body),
             number=event.number,
-            verdict=folded.verdict,
             changes=rows_of(folded.changes),
         )
 
@@ -162,14 +163,19 @@ class _Meter:
         return self._rate
 
 
-def takers_of(event: Unrouted, handlers: Iterable[Handler]) -> list[Handler]:
-    """Those of the handlers that want the event: by its type, then by their own `where`."""
+def takers_of(event: Unrouted, handlers: Iterable[Handler], changes: Sequence[ChangeRecord]) -> list[Handler]:
+    """Those of the handlers that want the event: by its type or by what it changed, then by their `where`."""
     # A known name on a body of another shape is read as an unknown event, so it goes to who wants those.
     known_as = None if "bad_shape" in event.flags else event.event_type
-    return [handler for handler in handlers if handler.wants(known_as) and _chosen(handler, event)]
+    return [
+        handler
+        for handler in handlers
+        if (handler.wants(known_as) or (changes and handler.wants_change(changes)))
+        and _chosen(handler, event, changes)
+    ]
 
 
-def _chosen(handler: Handler, event: Unrouted) -> bool:
+def _chosen(handler: Handler, event: Unrouted, changes: Sequence[ChangeRecord]) -> bool:
     """Ask the handler's `where`. If it fails, the event is given to the handler: rather one too many."""
     if handler.where is None:
         return True
@@ -181,7 +187,8 @@ def _chosen(handler: Handler, event: Unrouted) -> bool:
             received_at=to_datetime(event.received_at_ms),
             origin=event.origin,
         )
-        return not handler.takes(typed) or bool(handler.where(typed))
+        given = handler.given(typed, changes)
+        return not given or any(handler.where(one) for one in given)
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError):
             raise
@@ -194,7 +201,10 @@ def _chosen(handler: Handler, event: Unrouted) -> bool:
         return True
 
 
-def routing_to(event: Unrouted, handlers: Iterable[Handler]) -> Routing:
-    """The decision that these handlers get the event."""
-    runs = tuple(NewRun(handler.name, ordered=handler.ordered) for handler in handlers)
-    return Routing(seq=event.seq, source=event.source, subject=event.subject, runs=runs)
+def routing_to(event: Unrouted, handlers: Iterable[Handler], *, verdict: str | None) -> Routing:
+    """The decision that these handlers get the event; one that is stale is skipped by those that say so."""
+    runs = tuple(
+        NewRun(handler.name, ordered=handler.ordered, skipped=verdict == "stale" and handler.stale == "skip")
+        for handler in handlers
+    )
+    return Routing(seq=event.seq, source=event.source, subject=event.subject, runs=runs, verdict=verdict)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         HistoryRecord,
         LogStatus,
         LogVitals,
+        NamedRecord,
         NewEvent,
         QuarantineRecord,
         RebookingRecord,
@@ -85,7 +86,7 @@ class EventReader(Protocol):
         """What is known of the calendar events of that uuid or number: several sources may have one."""
         ...
 
-    async def calendar_event_page(self, after: int, limit: int) -> list[CalendarEventRecord]:
+    async def calendar_event_page(self, after: int, limit: int) -> list[NamedRecord]:
         """Every calendar event, in the order of our numbers, also those of which nothing is known."""
         ...
 
@@ -94,6 +95,10 @@ class EventReader(Protocol):
 
         `subject` is a record's own number, not the vendor's.
         """
+        ...
+
+    def history_now(self, subject: int, *, upto_seq: int) -> list[HistoryRecord]:
+        """As `history`, but the calling thread waits: a few milliseconds, for code that cannot await."""
         ...
 
     async def rebookings(self, subject: int) -> list[RebookingRecord]:

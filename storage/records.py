@@ -203,6 +203,8 @@ class EventDetail:
     runs: list[RunRecord]
     messages: list[MessageRecord]
     changes: list[ChangeRecord]
+    number: int | None
+    """Of what it is about, for `history`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +247,23 @@ class CalendarEventRecord:
     uuid: str | None
     number: int | None
     """The vendor's number."""
-    revision: int | None
-    """None, and so are the others, if nothing is known."""
-    last_seq: int | None
-    calendar_event: str | None
+    revision: int
+    last_seq: int
+    calendar_event: str
     """JSON."""
-    memory: str | None
+    memory: str
     """What is needed to go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRecord:
+    """One calendar event by its names, and what is known of it, if anything is."""
+
+    subject: int
+    uuid: str | None
+    number: int | None
+    source: str
+    known: CalendarEventRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +289,7 @@ class HistoryRecord:
     body_sha256: bytes
     body: bytes
     verdict: str | None
-    changes: list[ChangeRecord]
+    changes: tuple[ChangeRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@
        │           │  └────► retrying ──► running ──────────────────────┘
        └ replay makes a new run; a finished one never changes again
 
+    skipped: made so by routing, for a handler that does not want events that come too late
+
 A run is claimed (`running`) only in the transaction that counts its attempt.
 """
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from storage.records import NewEvent, Origin, Selection
+    from storage.records import ChangeRecord, NewEvent, Origin, Selection
     from storage.states import RunState
 
 
@@ -111,6 +111,8 @@ class NewRun:
 
     handler: str
     ordered: bool = True
+    skipped: bool = False
+    """Recorded as `skipped`, and never called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,12 @@ class Claimed:
     body: bytes
     replay_id: int | None = None
     """The replay that asked for this run, if one did."""
+    number: int | None = None
+    """Of what it is about, for `history`."""
+    verdict: str | None = None
+    state: str | None = None
+    """What is known of its calendar event, as JSON, if this is the last event about it."""
+    changes: tuple[ChangeRecord, ...] = ()
 
 
 class Finished(IntEnum):
@@ -373,6 +381,8 @@ class ReplayItem:
 
     event: Unrouted
     handlers: tuple[str, ...] | None
+    verdict: str | None = None
+    changes: tuple[ChangeRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

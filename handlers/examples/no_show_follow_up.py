@@ -4,12 +4,12 @@
     url = "https://mail.example.com/send"
     text = "We missed you, {name}. Would you like another date?"
 
-Klen has no webhook of its own for this: a no-show is an update whose status says so.
+Klen has no webhook of its own for this: a no-show is whatever webhook has a status that says so.
 """
 
 from __future__ import annotations
 
-from receiver import CalendarUpdated, Context, Discard, Settings, on
+from receiver import Context, Discard, NoShow, Settings, on
 
 
 class FollowUpSettings(Settings):
@@ -21,15 +21,10 @@ class FollowUpSettings(Settings):
     """`{name}` is replaced by the customer's name."""
 
 
-def is_no_show(event: CalendarUpdated) -> bool:
-    """Whether the customer did not come."""
-    return event.calendar_event.status == "no_show"
-
-
-@on(CalendarUpdated, where=is_no_show)
-async def no_show_follow_up(event: CalendarUpdated, ctx: Context[FollowUpSettings]) -> None:
+@on(NoShow)
+async def no_show_follow_up(event: NoShow, ctx: Context[FollowUpSettings]) -> None:
     """Write once; remember for which appointment."""
-    appointment = event.calendar_event
+    appointment = event.state
     if not appointment.customer.email:
         raise Discard("the customer has no e-mail address")
     key = f"written:{appointment.uuid or appointment.id}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from receiver import CalendarUpdated, Context, Settings, on
+from receiver import Context, Rescheduled, Settings, on
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,19 +27,14 @@ class AlertSettings(Settings):
     """For the times in the message."""
 
 
-def has_new_time(event: CalendarUpdated) -> bool:
-    """Whether start or end changed."""
-    return event.calendar_event.time_changed is True
-
-
-@on(CalendarUpdated, where=has_new_time)
-async def reschedule_alert(event: CalendarUpdated, ctx: Context[AlertSettings]) -> None:
+@on(Rescheduled)
+async def reschedule_alert(event: Rescheduled, ctx: Context[AlertSettings]) -> None:
     """Post the old and the new time."""
-    appointment = event.calendar_event
+    appointment = event.state
 
     def shown(moment: datetime | None) -> str:
         return f"{moment.astimezone(ctx.settings.timezone):%a %d %b, %H:%M}" if moment else "an unknown time"
 
     what = f"{appointment.title or 'An appointment'} with {appointment.customer.name or 'a customer'}"
-    times = f"{shown(appointment.start_time)} instead of {shown(appointment.previous_start)}"
+    times = f"{shown(event.after.start_time)} instead of {shown(event.before.start_time)}"
     ctx.outbox.post(ctx.settings.url, json={"text": f"{what}: {times}"})

@@ -9,11 +9,13 @@ of appointment, which is therefore the attribute `kind`.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from receiver.events.base import AnyEvent, Boolean, Identifier, Instant, Integer, Model, Text, Uuid, nested
+from storage.records import ChangeRecord  # noqa: TC001 -- pydantic evaluates annotations
 
 __all__ = [
     "AIAgent",
@@ -25,6 +27,7 @@ __all__ = [
     "CalendarReminder",
     "CalendarUpdated",
     "Customer",
+    "Known",
 ]
 
 
@@ -93,11 +96,42 @@ class CalendarEvent(Model):
     """In `calendar.cancelled`: why, in the words of who cancelled."""
 
 
+Known: TypeAlias = Mapping[str, Any] | Callable[[], Mapping[str, Any] | None] | None
+"""The fields of a calendar event, or what reads them."""
+
+
 class AnyCalendarEvent(AnyEvent):
     """Any of the five calendar webhooks."""
 
     calendar_event: Annotated[CalendarEvent, BeforeValidator(nested)]
-    """The appointment as it is after what happened."""
+    """The appointment as the webhook tells it, after what happened."""
+
+    _changes: tuple[ChangeRecord, ...] = PrivateAttr(default=())
+    _known: Known = PrivateAttr(default=None)
+
+    @property
+    def changes(self) -> tuple[ChangeRecord, ...]:
+        """What it changed in what was known: each with `name`, `before`, `after` and `reason`."""
+        return self._changes
+
+    @property
+    def state(self) -> CalendarEvent:
+        """The appointment by everything that was known when this event had come, whichever event told it.
+
+        Read from the log when it is asked for; without a log, as in a test, it is `calendar_event`.
+        """
+        if callable(self._known):
+            self._known = self._known()
+        return self.calendar_event if self._known is None else CalendarEvent.model_validate(self._known)
+
+    @property
+    def known(self) -> Known:
+        """What `state` is made of."""
+        return self._known
+
+    def know(self, changes: Iterable[ChangeRecord], known: Known) -> None:
+        """Take what routing has found of this event: what it changed, and the state, or what reads it."""
+        self._changes, self._known = tuple(changes), known
 
 
 class CalendarCreated(AnyCalendarEvent):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import json
 import os
 import pickle
 import traceback
@@ -23,6 +24,7 @@ from receiver.isolation.reply import Reply
 from receiver.plugins import Context
 from receiver.retry import Discard, Retry
 from receiver.threads import ThreadCall
+from storage.records import ChangeRecord
 from storage.work import StoredValue
 
 if TYPE_CHECKING:
@@ -57,11 +59,18 @@ async def make(handler: Handler, request: Message, http: Callable[[], Awaitable[
             origin=request["origin"],
             delivery_id=request["delivery_id"],
         )
-        if not handler.takes(event):
+        events = handler.given(
+            event,
+            [ChangeRecord(**change) for change in request["changes"]],
+            request["verdict"],
+            lambda: json.loads(request["state"] or "null"),
+        )
+        if not events:
             wanted = ", ".join(kind.__name__ for kind in handler.events)
             return Reply("discard", f"The body cannot be read as {wanted}.")
         context = (_context(handler, request, staged, await http()),) if handler.takes_context else ()
-        await _call(handler, event, *context)
+        for one in events:
+            await _call(handler, one, *context)
         return Reply("done", effects=staged.effects())
     except Retry as verb:
         return Reply("retry", _told(_text(verb.reason)) or None, after=verb.after)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import pickle
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from receiver.plugins.search import PACKAGES
@@ -73,4 +74,7 @@ def call_message(handler: Handler, run: Claimed) -> Message:
         "delivery_id": run.delivery_id,
         "attempt": run.attempt,
         "replayed": run.replay_id is not None,
+        "verdict": run.verdict,
+        "state": run.state,
+        "changes": [asdict(change) for change in run.changes],
     }

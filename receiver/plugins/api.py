@@ -156,7 +156,9 @@ def on(
     The function takes the event, and a `Context` if it has a second parameter. An `async def` runs in the
     event loop, a plain `def` in a thread. Returning is done; `raise Retry(after=60)` is later, `raise
     Discard("why")` is never, and any other exception is tried again by the policy. One decorator names all
-    the classes; a base class stands for its subclasses, `AnyEvent` for every event.
+    the classes; a base class stands for its subclasses, `AnyEvent` for every event. What really changed has
+    classes, too: `@on(Rescheduled)`, `@on(Changed("customer.email"))`. If one event is several of those, the
+    function is called for each; if it is a webhook that was named, for that alone.
 
     Args:
         events: Event classes from `receiver`.
@@ -166,7 +168,7 @@ def on(
         timeout: Seconds for one call. By default `[dispatch] timeout_seconds`.
         ordered: Whether events about the same appointment or call wait for each other.
         stale: What to do with an event that is older than what the log knows already: `skip` it, `run` on
-            it as it is, or `merge` what is known into it. Events are not judged yet, so none is stale.
+            it as it is, or `merge` what is known into its `calendar_event`.
         concurrency: How many calls run at once. By default only `[dispatch] concurrency` limits it, or 4 if
             it is isolated.
         isolate: Call it in a process of its own, with a limit of memory; a crash or a call that blocks for

@@ -10,19 +10,21 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from receiver.events import event_class
+from receiver.events import AnyCalendarEvent, event_class, given, wanted
 from receiver.plugins.settings import Settings
 from receiver.plugins.signature import settings_class_of, takes_context
 from receiver.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import FunctionType
 
     from receiver.config import Dispatch, HandlerTable
     from receiver.events import AnyEvent
+    from receiver.events.calendar import Known
     from receiver.plugins.api import Mark, Stale
+    from storage.records import ChangeRecord
 
 Origin = Literal["built-in", "plugins", "installed"]
 
@@ -77,9 +79,26 @@ class Handler:
         """
         return issubclass(event_class(event_type), self.events)
 
-    def takes(self, event: AnyEvent) -> bool:
-        """Whether the event is of a class that the function was written for."""
-        return isinstance(event, self.events)
+    def wants_change(self, changes: Sequence[ChangeRecord]) -> bool:
+        """Whether one of these changes is its own, before `where` is asked."""
+        return any(wanted(cls, changes) for cls in self.events)
+
+    def given(
+        self,
+        event: AnyEvent,
+        changes: Sequence[ChangeRecord] = (),
+        verdict: str | None = None,
+        known: Known = None,
+    ) -> list[AnyEvent]:
+        """What the function is called with for an event, one after the other; nothing if it is not its own.
+
+        Routing has found changes and verdict; `known` is the state as it was after this event, or reads it.
+        """
+        if isinstance(event, AnyCalendarEvent):
+            event.know(changes, known)
+            if verdict == "stale" and self.stale == "merge":
+                event = event.model_copy(update={"calendar_event": event.state})
+        return given(self.events, event)
 
 
 def handler_from(

@@ -21,6 +21,7 @@ from receiver import logs
 from receiver.config import Dispatch, resolve_secret
 from receiver.effects import Outbox, Staged, Store
 from receiver.errors import ConfigError
+from receiver.events import AnyCalendarEvent
 from receiver.klen import Klen, NoTransport
 from receiver.outbound import Answer, FailedAnswer, Outbound, Refused
 from receiver.plugins import Context, Settings
@@ -32,7 +33,7 @@ from receiver.threads import ThreadCall
 from storage.work import StoredValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from receiver.events import AnyEvent
     from receiver.plugins import Handler
@@ -120,7 +121,8 @@ async def deliver(
         ConfigError: the table does not fit the handler's Settings.
     """
     marked = _handler(handler, settings)
-    if not _wanted(marked, event):
+    given = _given(marked, event)
+    if not given:
         return Delivered(outcome="ignored", store=dict(store or {}))
     before = {key: json.dumps(value, allow_nan=False) for key, value in (store or {}).items()}
 
@@ -142,7 +144,7 @@ async def deliver(
             klen=klen or Klen(NoTransport("Hand deliver(...) a client as klen=, such as of a local Klen.")),
             replayed=replayed,
         )
-        ending = await _call(marked, event, context)
+        ending = await _call(marked, given, context)
     if ending.outcome != "done":
         return replace(ending, store=_values(before))
     return replace(
@@ -181,25 +183,28 @@ def _handler(function: Callable[..., object], settings: Settings | Mapping[str, 
     return replace(handler, settings=filled)
 
 
-def _wanted(handler: Handler, event: AnyEvent) -> bool:
-    """Whether the service would give the event to the handler; it does when `where` fails."""
-    if not handler.takes(event):
-        return False
+def _given(handler: Handler, event: AnyEvent) -> list[AnyEvent]:
+    """What the service would call the handler with; it does when `where` fails."""
+    if isinstance(event, AnyCalendarEvent):
+        given = handler.given(event, event.changes, known=event.known)
+    else:
+        given = handler.given(event)
     try:
-        return handler.where is None or bool(handler.where(event))
+        return given if handler.where is None or any(handler.where(one) for one in given) else []
     except Exception:  # noqa: BLE001 -- the plugin's code; rather one event too many
-        return True
+        return given
 
 
-async def _call(handler: Handler, event: AnyEvent, context: Context[Any]) -> Delivered:
-    arguments = (event, context) if handler.takes_context else (event,)
+async def _call(handler: Handler, events: Sequence[AnyEvent], context: Context[Any]) -> Delivered:
+    more = (context,) if handler.takes_context else ()
     task = asyncio.current_task()
     try:
         async with asyncio.timeout(handler.timeout):
-            if handler.is_async:
-                await handler.function(*arguments)
-            else:
-                await ThreadCall(handler.function, *arguments, name=f"klenhook-{handler.name}").result()
+            for event in events:
+                if handler.is_async:
+                    await handler.function(event, *more)
+                else:
+                    await ThreadCall(handler.function, event, *more, name=f"klenhook-{handler.name}").result()
     except Retry as verb:
         return Delivered(outcome="retry", error=verb, retry_after=verb.after)
     except Discard as verb:

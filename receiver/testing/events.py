@@ -13,8 +13,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import NAMESPACE_URL, uuid5
 
-from receiver.events import EVENT_TYPES, AnyEvent, UnknownEvent, parse_event
+from receiver.changes import fold
+from receiver.events import (
+    EVENT_TYPES,
+    AnyCalendarEvent,
+    AnyChange,
+    AnyEvent,
+    UnknownEvent,
+    given,
+    parse_event,
+)
 from receiver.samples import SAMPLE_TYPES, assign, sample_event, to_body
+from receiver.told import told
+from storage.records import ChangeRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +76,9 @@ def sample(kind: type[AnyEvent] | str, changes: Mapping[str, Any] | None = None,
     """One typed event: `sample(CalendarCreated, customer={"email": "ada@example.com"})`.
 
     Args:
-        kind: An event class, a webhook such as `calendar.created`, or one of `CHANGES` such as `no_show`.
+        kind: An event class, such as `CalendarCreated` or `NoShow`, a webhook such as `calendar.created`, or
+            one of `CHANGES` such as `no_show`, which is the webhook that tells it. What it changes is found
+            by comparing with the sample's booking.
         changes: Keys inside the appointment or call, also by paths: `{"customer.email": "ada@example.com"}`.
         more: The same by keyword. A dict is merged into what is there, an empty one replaces it; a datetime
             is written as the vendor writes it; `ABSENT` leaves the key out. `timestamp`, `event_id`,
@@ -88,7 +101,36 @@ def sample(kind: type[AnyEvent] | str, changes: Mapping[str, Any] | None = None,
         received_at=FIRST,
     )
     received_at = (event.timestamp or FIRST) + timedelta(seconds=1)
-    return event.model_copy(update={"received_at": received_at, **envelope})
+    event = event.model_copy(update={"received_at": received_at, **envelope})
+    if isinstance(event, AnyCalendarEvent):
+        _compare(event, _booked(kind))
+    return _as_change(kind, event) if isinstance(kind, type) and issubclass(kind, AnyChange) else event
+
+
+def _booked(kind: type[AnyEvent] | str) -> dict[str, Any]:
+    """What is known before it: the sample's booking, which a confirmation finds unconfirmed."""
+    booked = sample_event("calendar.created", timestamp=FIRST)
+    if "confirmed" in (kind, getattr(kind, "type_name", None)):
+        assign(booked, "status", "scheduled")
+    return booked
+
+
+def _compare(event: AnyCalendarEvent, booked: dict[str, Any]) -> None:
+    """Let the event know what it changes in what is known before it: nothing, if it is the booking."""
+    later = told(event.raw, seq=2, body_sha256=b"", occurred_at_ms=60_000, received_at_ms=0)
+    before = told(booked, seq=1, body_sha256=b"", occurred_at_ms=0, received_at_ms=0)
+    if later is None or before is None:
+        return
+    known = None if later.event_type == "calendar.created" else fold(None, before)[0]
+    state, _, changes = fold(known, later)
+    event.know([ChangeRecord(*change) for change in changes], state.calendar_event())
+
+
+def _as_change(kind: type[AnyChange], event: AnyEvent) -> AnyEvent:
+    found = given([kind], event)
+    if not found:
+        raise ValueError(f"with these values nothing has changed that makes it a {kind.__name__}.")
+    return found[0]
 
 
 def samples() -> list[AnyEvent]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.records import CalendarEventRecord, ChangeRecord, HistoryRecord, RebookingRecord
+from storage.records import CalendarEventRecord, ChangeRecord, HistoryRecord, NamedRecord, RebookingRecord
 from storage.sqlite.append import chunks, insert
 from storage.sqlite.views import REBOOKED_WITHIN_MS
 from storage.work import StoredState
@@ -111,6 +111,12 @@ def find(connection: sqlite3.Connection, name: str) -> list[CalendarEventRecord]
     return [CalendarEventRecord(*row) for row in rows]
 
 
+def verdict_of(connection: sqlite3.Connection, seq: int) -> str | None:
+    """How an event was judged; None if it is about no calendar event."""
+    row = connection.execute("SELECT verdict FROM routing WHERE seq = ?", (seq,)).fetchone()
+    return row[0] if row else None
+
+
 def changes_of(connection: sqlite3.Connection, seq: int) -> list[ChangeRecord]:
     """What one event changed."""
     rows = connection.execute(
@@ -119,11 +125,15 @@ def changes_of(connection: sqlite3.Connection, seq: int) -> list[ChangeRecord]:
     return [_change(*row) for row in rows]
 
 
+CHANGES: Final = (
+    "(SELECT json_group_array(json_array(name, before, after, reason)) FROM ("
+    "SELECT name, before, after, reason FROM change WHERE change.seq = e.seq ORDER BY place))"
+)
+"""SQL for what an event `e` changed; `changes_in` reads it."""
+
 _HISTORY: Final = (
-    "SELECT e.seq, e.event_id, e.event_type, e.occurred_at, e.received_at, e.origin, e.body_sha256, e.body, "
-    "routing.verdict, (SELECT json_group_array(json_array(name, before, after, reason)) FROM ("
-    "SELECT name, before, after, reason FROM change WHERE change.seq = e.seq ORDER BY place)) "
-    "FROM routing JOIN event e ON e.seq = routing.seq"
+    "SELECT e.seq, e.event_id, e.event_type, e.occurred_at, e.received_at, e.origin, e.body_sha256, e.body, "  # noqa: S608 -- the constant above
+    f"routing.verdict, {CHANGES} FROM routing JOIN event e ON e.seq = routing.seq"
 )
 
 
@@ -136,7 +146,7 @@ def history(connection: sqlite3.Connection, subject: int, upto_seq: int | None) 
     return [_history(*row) for row in rows]
 
 
-def page(connection: sqlite3.Connection, after: int, limit: int) -> list[CalendarEventRecord]:
+def page(connection: sqlite3.Connection, after: int, limit: int) -> list[NamedRecord]:
     """The next calendar events by our number, also those of which nothing is known."""
     rows = connection.execute(
         "SELECT subject_id, source.name, uuid, number, revision, last_seq, calendar_event, memory "
@@ -144,7 +154,12 @@ def page(connection: sqlite3.Connection, after: int, limit: int) -> list[Calenda
         "WHERE kind = 'calendar_event' AND subject_id > ? ORDER BY subject_id LIMIT ?",
         (after, limit),
     )
-    return [CalendarEventRecord(*row) for row in rows]
+    return [_named(*row) for row in rows]
+
+
+def _named(subject: int, source: str, uuid: str | None, number: int | None, *known: Any) -> NamedRecord:
+    record = CalendarEventRecord(subject, source, uuid, number, *known) if known[0] is not None else None
+    return NamedRecord(subject, uuid, number, source, record)
 
 
 def restate(connection: sqlite3.Connection, items: Sequence[Restated]) -> list[bool]:
@@ -189,8 +204,13 @@ def rebookings(connection: sqlite3.Connection, subject: int) -> list[RebookingRe
 
 
 def _history(*row: Any) -> HistoryRecord:
-    values: tuple[Any, ...] = (*row[:-1], [_change(*change) for change in json.loads(row[-1])])
+    values: tuple[Any, ...] = (*row[:-1], changes_in(row[-1]))
     return HistoryRecord(*values)
+
+
+def changes_in(text: str) -> tuple[ChangeRecord, ...]:
+    """What `CHANGES` gave."""
+    return () if text == "[]" else tuple(_change(*change) for change in json.loads(text))
 
 
 def _change(name: str, before: str | None, after: str | None, reason: str | None) -> ChangeRecord:

@@ -64,13 +64,13 @@ def _record(row: tuple[Any, ...]) -> EventRecord:
 def get(connection: sqlite3.Connection, event_id: str) -> EventDetail | None:
     """One event with everything that hangs on it."""
     row = connection.execute(
-        "SELECT seq, body, lower(hex(body_sha256)), headers, secret_fingerprint "
-        "FROM event JOIN provenance USING (provenance_id) WHERE event_id = ?",
+        "SELECT seq, body, lower(hex(body_sha256)), headers, secret_fingerprint, subject_id "
+        "FROM event JOIN provenance USING (provenance_id) LEFT JOIN routing USING (seq) WHERE event_id = ?",
         (event_id,),
     ).fetchone()
     if row is None:
         return None
-    seq, body, sha256, headers, fingerprint = row
+    seq, body, sha256, headers, fingerprint, number = row
     deliveries = connection.execute(
         "SELECT delivery_id, received_at, outcome FROM deliveries WHERE event_id = ? "
         "ORDER BY received_at, outcome",
@@ -86,6 +86,7 @@ def get(connection: sqlite3.Connection, event_id: str) -> EventDetail | None:
         runs=_runs(connection, event_id),
         messages=_messages(connection, event_id),
         changes=calendar.changes_of(connection, seq),
+        number=number,
     )
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         HandlerBacklog,
         HistoryRecord,
         LogStatus,
+        NamedRecord,
         QuarantineRecord,
         RebookingRecord,
         ReconciliationRecord,
@@ -108,6 +109,11 @@ class SqliteReader:
             QueryError: it took longer than `READ_SECONDS`.
             LogUnavailable: the log cannot be read.
         """
+        answer = self._answer_to(question, limited=limited)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+
+    def _answer_to(self, question: Callable[[sqlite3.Connection], T], *, limited: bool) -> Callable[[], T]:
+        """What to call in a reader's thread."""
 
         def answer() -> T:
             connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -130,7 +136,7 @@ class SqliteReader:
                     ) from error
                 raise LogUnavailable(f"The log cannot be read: {error}.") from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+        return answer
 
     async def page(self, selection: Selection) -> list[EventRecord]:
         """See `EventReader.page`."""
@@ -172,13 +178,20 @@ class SqliteReader:
         """See `EventReader.calendar_events`."""
         return await self._ask(lambda connection: calendar.find(connection, name))
 
-    async def calendar_event_page(self, after: int, limit: int) -> list[CalendarEventRecord]:
+    async def calendar_event_page(self, after: int, limit: int) -> list[NamedRecord]:
         """See `EventReader.calendar_event_page`."""
         return await self._ask(lambda connection: calendar.page(connection, after, limit))
 
     async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
         """See `EventReader.history`."""
         return await self._ask(lambda connection: calendar.history(connection, subject, upto_seq))
+
+    def history_now(self, subject: int, *, upto_seq: int) -> list[HistoryRecord]:
+        """See `EventReader.history_now`."""
+        question = self._answer_to(
+            lambda connection: calendar.history(connection, subject, upto_seq), limited=True
+        )
+        return self._threads.submit(question).result()
 
     async def rebookings(self, subject: int) -> list[RebookingRecord]:
         """See `EventReader.rebookings`."""

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from storage.records import ReplayRecord, Selection
-from storage.sqlite import select
+from storage.sqlite import calendar, select
 from storage.sqlite.append import insert
 from storage.sqlite.read import UNROUTED, unrouted_from
 from storage.work import ReplayItem
@@ -56,7 +56,15 @@ def next_items(connection: sqlite3.Connection, replay_id: int, limit: int) -> li
     places = ", ".join("?" * len(numbers))
     query = f"{UNROUTED} WHERE e.seq IN ({places}) ORDER BY e.seq"
     events = unrouted_from(connection.execute(query, numbers))
-    return [ReplayItem(event, _named(connection, event.seq, selection, row[1])) for event in events]
+    return [
+        ReplayItem(
+            event,
+            _named(connection, event.seq, selection, row[1]),
+            calendar.verdict_of(connection, event.seq),
+            tuple(calendar.changes_of(connection, event.seq)),
+        )
+        for event in events
+    ]
 
 
 def _named(

@@ -92,13 +92,24 @@ class Runs:
         self, connection: sqlite3.Connection, about: list[tuple[Routing, int | None]], now_ms: int
     ) -> list[tuple[Any, ...]]:
         runs = [
-            (routing.seq, self._names.handler(connection, run.handler), subject if run.ordered else None)
+            (
+                routing.seq,
+                self._names.handler(connection, run.handler),
+                subject if run.ordered else None,
+                run.skipped,
+            )
             for routing, subject in about
             for run in routing.runs
         ]
-        busy = _busy(connection, {(handler, line) for _, handler, line in runs if line is not None})
-        rows = []
-        for seq, handler, line in runs:
+        busy = _busy(
+            connection,
+            {(handler, line) for _, handler, line, skipped in runs if line is not None and not skipped},
+        )
+        rows: list[tuple[Any, ...]] = []
+        for seq, handler, line, skipped in runs:
+            if skipped:
+                rows.append((seq, handler, line, "skipped", None))
+                continue
             waits = (handler, line) in busy
             if line is not None:
                 busy.add((handler, line))
@@ -144,14 +155,22 @@ class Runs:
         self, connection: sqlite3.Connection, name: str, most: int, now_ms: int, *, replayed: bool
     ) -> list[Claimed]:
         rows = connection.execute(
-            "SELECT run.run_id, run.attempt + 1, run.attempt + 1 - run.postponed, e.seq, e.event_id, "
-            "source.name, e.origin, e.event_type, e.received_at, e.delivery_id, e.body, run.replay_id "
+            "SELECT run.run_id, run.attempt + 1, run.attempt + 1 - run.postponed, e.seq, e.event_id, "  # noqa: S608 -- a constant
+            "source.name, e.origin, e.event_type, e.received_at, e.delivery_id, e.body, run.replay_id, "
+            f"routing.subject_id, routing.verdict, state.calendar_event, {calendar.CHANGES} "
             "FROM run JOIN event e ON e.seq = run.seq JOIN source USING (source_id) "
+            "LEFT JOIN routing ON routing.seq = run.seq "
+            "LEFT JOIN state ON state.subject_id = routing.subject_id AND state.last_seq = run.seq "
             "WHERE run.handler_id = ? AND (run.replay_id IS NOT NULL) = ? AND run.due_at <= ? "
             "ORDER BY run.due_at, run.run_id LIMIT ?",
             (self._names.handler(connection, name), replayed, now_ms, max(most, 0)),
         )
-        return [Claimed(row[0], name, *row[1:]) for row in rows]
+        return [_claimed(name, *row) for row in rows]
+
+
+def _claimed(name: str, run_id: int, *row: Any) -> Claimed:
+    values: tuple[Any, ...] = (*row[:-1], calendar.changes_in(row[-1]))
+    return Claimed(run_id, name, *values)
 
 
 def finish(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Finished]:

@@ -27,7 +27,7 @@ async def receive(running: LocalService, *bodies: Any) -> list[EventRecord]:
 
 async def known(running: LocalService, name: str = UUID) -> dict[str, Any]:
     [found] = await running.service.log.calendar_events(name)
-    calendar_event = json.loads(found.calendar_event or "null")
+    calendar_event = json.loads(found.calendar_event)
     assert isinstance(calendar_event, dict)
     return calendar_event
 

@@ -156,7 +156,7 @@ async def test_no_show_follow_up() -> None:
         "We missed you, dear customer.",
     ]
     nobody = await deliver(
-        example("no_show_follow_up"), sample("no_show", customer=ABSENT), settings={"url": CHAT}
+        example("no_show_follow_up"), sample("no_show", customer={"email": None}), settings={"url": CHAT}
     )
     assert nobody.outcome == "discarded"
 

@@ -8,14 +8,19 @@ from typing import assert_type
 from pydantic import SecretStr  # noqa: TC002 -- pydantic reads the annotation
 
 from receiver import (
+    AnyChange,
     AnyEvent,
     CalendarCancelled,
     CalendarCreated,
     CalendarUpdated,
     CallEnded,
+    Cancelled,
+    Changed,
     Context,
     Discard,
     KlenError,
+    NoShow,
+    Rescheduled,
     Retry,
     RetryPolicy,
     Settings,
@@ -79,6 +84,22 @@ async def three(event: CalendarCreated | CalendarUpdated | CallEnded, ctx: Conte
 @on(CalendarCreated, CalendarUpdated, CalendarCancelled, CallEnded, UnknownEvent)
 async def five(event: AnyEvent) -> None:
     print(event.event_type)
+
+
+@on(Rescheduled)
+async def moved_in_time(event: Rescheduled) -> None:
+    assert_type(event.by, timedelta | None)
+    print(event.before.start_time, event.after.start_time, event.state.title, event.fields)
+
+
+@on(NoShow, Cancelled, where=lambda event: event.state.customer.email is not None)
+async def did_not_come(event: NoShow | Cancelled) -> None:
+    print(event.calendar_event.customer.name, event.reason if isinstance(event, Cancelled) else "no show")
+
+
+@on(Changed("customer.email", "location"))
+def fields(event: AnyChange) -> None:
+    print(event.after.customer.email, event.after.location)
 
 
 @on(AnyEvent)

@@ -544,7 +544,7 @@ def test_a_known_name_on_an_unreadable_shape(place: Place) -> None:
     event = parse_event(body, event_id="e", source="klen", received_at=datetime(2025, 5, 1, tzinfo=UTC))
     handler = handler_of(place, "CalendarCreated")
 
-    assert (handler.wants(event.event_type), handler.takes(event)) == (True, False)
+    assert (handler.wants(event.event_type), handler.given(event)) == (True, [])
     assert isinstance(event, UnknownEvent)
 
 

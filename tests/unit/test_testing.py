@@ -12,12 +12,19 @@ import pytest
 from aiohttp import web
 
 from receiver import (
+    AnyChange,
     AnyEvent,
     CalendarCreated,
     CalendarUpdated,
     CallEnded,
+    Changed,
+    Confirmed,
     Context,
+    CustomerChanged,
     Discard,
+    Moved,
+    NoShow,
+    Rescheduled,
     Retry,
     Settings,
     UnknownEvent,
@@ -414,3 +421,50 @@ def test_running_klenhook_needs_no_pytest() -> None:
         "import receiver.service"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_sample_of_a_change() -> None:
+    """A class of a change is one, told by its webhook, with what was before and after."""
+    moved = sample(Rescheduled)
+    assert isinstance(moved, Rescheduled)
+    assert (moved.event_type, moved.by) == ("calendar.updated", timedelta(hours=1))
+    assert (moved.before.start_time, moved.after.start_time) == (
+        datetime(2025, 5, 1, 13, tzinfo=UTC),
+        moved.calendar_event.start_time,
+    )
+    later = sample(Rescheduled, start_time=datetime(2025, 5, 2, 14, tzinfo=UTC))
+    assert later.by == timedelta(hours=24)
+    assert sample(CustomerChanged).fields == ("customer.name", "customer.email")
+    assert sample(CustomerChanged).state.customer.phone == "+15551234567"
+    assert sample(Confirmed).before.status == "scheduled"
+    with pytest.raises(ValueError, match="nothing has changed that makes it a Moved"):
+        sample(Moved, location="Conference Room A")
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if name not in ("created", "reminded")])
+def test_every_change_has_its_class(name: str) -> None:
+    """What `sample(name)` changes is what its name says, so a handler of that change gets it."""
+    assert [change.name for change in sample(name).changes] == [name]
+
+
+async def test_a_handler_of_a_change_is_delivered_to() -> None:
+    """By a sample of the change, or by the webhook that tells it; another one it ignores."""
+    seen: list[AnyChange] = []
+
+    @on(Changed("customer"), NoShow)
+    async def watch(event: AnyChange) -> None:
+        seen.append(event)
+
+    outcomes = [
+        (await deliver(watch, event)).outcome
+        for event in (sample("no_show"), sample(NoShow), sample("customer_changed"), sample("moved"))
+    ]
+    assert outcomes == ["done", "done", "done", "ignored"]
+    assert [event.change for event in seen] == ["no_show", "no_show", "customer_changed"]
+
+
+@pytest.mark.parametrize("paths", [(), (5,), ("title", None)])
+def test_changed_names_fields(paths: tuple[Any, ...]) -> None:
+    """A mistake is told where it is made."""
+    with pytest.raises((TypeError, ValueError), match="Changed"):
+        Changed(*paths)
