@@ -324,7 +324,7 @@ def window_of(record: ReconciliationRecord) -> Window:
 
 
 def _state(record: CalendarEventRecord | None) -> State | None:
-    if record is None or record.calendar_event is None or record.memory is None:
+    if record is None:
         return None
     return recalled(record.calendar_event, record.memory)
 
