@@ -28,6 +28,7 @@ from receiver.klen.reconcile import Window
 from receiver.listener import Handler, error_response, json_response
 from receiver.metrics import CONTENT_TYPE_LATEST
 from receiver.quarantine import NotKeptError, StillUnreadableError, release
+from receiver.rebuild import rebuild
 from receiver.replay import report
 from storage.errors import StorageError
 from storage.records import Selection
@@ -150,6 +151,7 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         self._numbered = {
             "/replays": self._methods(GET=self._replay),
             "/quarantine/release": self._methods(POST=self._release),
+            "/states/rebuild": self._methods(POST=self._rebuild),
         }
 
     def __getitem__(self, path: str) -> Mapping[str, Handler]:
@@ -226,6 +228,9 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         if not records:
             return error_response(404, "not_found", f"There is no replay {number}.")
         return json_response(200, await report(self._log, records[0]))
+
+    async def _rebuild(self, request: web.BaseRequest) -> web.Response:
+        return json_response(200, {"rebuilt": await rebuild(self._log, _number(request))})
 
     async def _release(self, request: web.BaseRequest) -> web.Response:
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from storage.records import CalendarEventRecord, ChangeRecord, NamedRecord
     from storage.work import NewChange, NewState
 
-__all__ = ["Difference", "differences", "mend"]
+__all__ = ["Difference", "differences", "mend", "rebuild"]
 
 PAGE: Final = 200
 
@@ -47,6 +47,14 @@ async def differences(log: EventReader) -> AsyncIterator[Difference | None]:
         for record in page:
             yield await _difference(log, record)
         after = page[-1].subject
+
+
+async def rebuild(log: EventLog, subject: int) -> bool:
+    """Store what the events of one calendar event say, by its number in the log. False as for `mend`."""
+    for record in await log.calendar_event_page(subject - 1, 1):
+        if record.subject == subject and (difference := await _difference(log, record)) is not None:
+            return await mend(log, difference)
+    return True
 
 
 async def mend(log: EventLog, difference: Difference) -> bool:

@@ -328,9 +328,9 @@ class Holder:
 class Damage:
     """One thing that is not as it was written."""
 
-    kind: Literal["file", "event", "quarantine"]
+    kind: Literal["file", "event", "quarantine", "state"]
     event_id: str | None
-    """Of `event`: whose."""
+    """Of `event` and `state`: whose."""
     message: str
     """What is wrong. It quotes nothing of the content."""
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from receiver.cli.checking import check, rebuild
 from receiver.cli.common import (
     PipeGroup,
     ask,
     change,
     config_option,
-    fail,
     json_option,
     load,
     one_line,
@@ -28,7 +28,7 @@ from receiver.cli.pruning import prune
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
     from storage.records import LogStatus
 
 
@@ -46,6 +46,8 @@ def db() -> None:
 
 
 db.add_command(prune)
+db.add_command(check)
+db.add_command(rebuild)
 
 
 @db.command()
@@ -88,94 +90,6 @@ def status(config_path: str | None, *, as_json: bool) -> None:
         write_json(asdict(found))
     else:
         click.echo("\n".join(f"{name:<11} {printable(value)}" for name, value in _facts(found)))
-
-
-@db.command()
-@json_option
-@config_option
-def check(config_path: str | None, *, as_json: bool) -> None:
-    """Read the whole log for damage: the file's structure, and every body by its hash.
-
-    Damaged events are named by their ids; exit status 1 if there is anything. It only reads, so the service
-    may run. A million events take less than a minute.
-
-    \b
-    Example:
-      klenhook db check
-      klenhook db check --json
-    """
-    from storage import check_log
-
-    found = 0
-    for damage in check_log(load(config_path).storage_url):
-        found += 1
-        if as_json:
-            write_json(asdict(damage))
-        else:
-            click.echo(f"{damage.event_id or damage.kind}: {printable(damage.message)}")
-    if found:
-        raise fail(
-            f"the log is damaged: {found} findings. What is named is not as it was written; the rest is. "
-            "storage/README.md says how to restore a backup."
-        )
-    say("The log is sound: its structure, and the hash of every body.")
-
-
-@db.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit status 1 if anything differs.")
-@json_option
-@config_option
-def rebuild(config_path: str | None, *, check: bool, as_json: bool) -> None:
-    """Compute states, verdicts and changes again from the recorded events, and put right what differs.
-
-    Each calendar event that was stored otherwise is named. With --check, which works beside the service,
-    nothing is changed.
-
-    \b
-    Example:
-      klenhook db rebuild --check
-      klenhook db rebuild
-    """
-    if check:
-        different, seen = ask(config_path, lambda log: _rebuilt(log, None, as_json=as_json))
-    else:
-        different, seen = change(config_path, lambda log: _rebuilt(log, log, as_json=as_json))
-    if different and check:
-        raise fail(f"{different} of {seen} calendar events differ from their events. Nothing was changed.")
-    say(
-        f"{seen} calendar events: " + (f"{different} put right." if different else "all as their events say.")
-    )
-
-
-async def _rebuilt(log: EventReader, mended: EventLog | None, *, as_json: bool) -> tuple[int, int]:
-    """Tell what differs, and mend it; how many do, of how many."""
-    from receiver.rebuild import differences, mend
-
-    different = seen = 0
-    async for difference in differences(log):
-        seen += 1
-        if difference is None:
-            continue
-        different += 1
-        if mended is not None and not await mend(mended, difference):
-            raise fail("the log has changed meanwhile. Run it again.")
-        found = {
-            "calendar_event_uuid": difference.record.uuid,
-            "calendar_event_id": difference.record.number,
-            "source": difference.record.source,
-            "fields": list(difference.fields),
-            "events": difference.events,
-        }
-        if as_json:
-            write_json(found)
-        else:
-            name = difference.record.uuid or difference.record.number
-            parts = [
-                *difference.fields,
-                *(f"event {event}: {what}" for event, what in difference.events.items()),
-            ]
-            click.echo(one_line(f"{name}: {'; '.join(parts)}"))
-    return different, seen
 
 
 @db.command()

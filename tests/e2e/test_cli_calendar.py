@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from receiver.testing import local_service
+from storage.records import Selection
 from tests.support.commands import HOSTILE, Commands
-from tests.support.service import write_config
+from tests.support.ops import listening
+from tests.support.service import klenhook, write_config
 from tests.support.story import UUID, WHOLE, body
 
 OTHER = "0d5f1c6e-2f3b-4c57-9d1a-3c1f0e9b7a55"
@@ -173,16 +175,37 @@ def test_rebuilding_puts_right_what_differs(run: Commands, folder: Path, damage:
     checked = run("db", "rebuild", "--check")
     assert (checked.status, told in checked.out) == (1, True), checked
     assert "differ from their events" in checked.err
+    damaged = run("db", "check")
+    assert (damaged.status, told in damaged.out) == (1, True), damaged
     mended = run("db", "rebuild", "--json")
     assert mended.status == 0
     assert "put right" in mended.err
     assert json.loads(mended.out.splitlines()[0])["calendar_event_uuid"] == UUID
     assert run("db", "rebuild", "--check").status == 0
+    assert run("db", "check").status == 0
     assert before == (
         run("log", "export").out,
         objects(run, "log", "sql", "SELECT * FROM calendar_events"),
         objects(run, "log", "sql", "SELECT * FROM changes"),
     )
+
+
+async def test_a_running_service_puts_right(folder: Path) -> None:
+    """While a service has the log, it mends what the command finds."""
+    async with listening(folder) as (service, _):
+        with closing(sqlite3.connect(folder / "klenhook.db")) as log, log:
+            log.execute("UPDATE state SET calendar_event = json_set(calendar_event, '$.title', 'Wrong')")
+            log.execute("UPDATE routing SET verdict = 'same' WHERE seq = 1")
+        [event] = await service.log.page(Selection(after_seq=0, limit=1))
+        checked = await asyncio.to_thread(klenhook, folder, "db", "check", "--json", status=1)
+        mended = await asyncio.to_thread(klenhook, folder, "db", "rebuild")
+        again = await asyncio.to_thread(klenhook, folder, "db", "check")
+
+    found = [json.loads(line) for line in checked.stdout.splitlines()]
+    assert {one["kind"] for one in found} == {"state"}
+    assert event.event_id in {one["event_id"] for one in found}
+    assert "put right" in mended.stderr
+    assert "is sound" in again.stderr
 
 
 def test_list_and_show_tell_what_changed(run: Commands) -> None:

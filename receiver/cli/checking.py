@@ -1,0 +1,172 @@
+"""`klenhook db check` and `db rebuild`: whether the log is what was written, and says what it should."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from receiver.cli.common import (
+    ask,
+    change,
+    config_option,
+    fail,
+    json_option,
+    load,
+    one_line,
+    printable,
+    say,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from receiver.config import Config
+    from receiver.rebuild import Difference
+    from storage.log import EventLog, EventReader
+    from storage.records import Damage
+
+
+@click.command()
+@json_option
+@config_option
+def check(config_path: str | None, *, as_json: bool) -> None:
+    """Read the whole log for damage: the file's structure, every body by its hash, every state by its events.
+
+    Damaged events are named by their ids; exit status 1 if there is anything. It only reads, so the service
+    may run.
+
+    \b
+    Example:
+      klenhook db check
+      klenhook db check --json
+    """
+    from storage import check_log
+
+    found = _tell(check_log(load(config_path).storage_url), as_json=as_json)
+    if not found:  # states of damaged events are not worth comparing
+        found = _tell(_states(config_path), as_json=as_json)
+    if found:
+        raise fail(
+            f"the log is damaged: {found} findings. What is named is not as it was written; the rest is. "
+            "States are put right by `klenhook db rebuild`; for the rest, storage/README.md says how to "
+            "restore a backup."
+        )
+    say("The log is sound: its structure, the hash of every body, and what is known of calendar events.")
+
+
+def _tell(damages: Iterator[Damage], *, as_json: bool) -> int:
+    """Print them as they are found; how many there were."""
+    found = 0
+    for damage in damages:
+        found += 1
+        if as_json:
+            write_json(asdict(damage))
+        else:
+            click.echo(f"{damage.event_id or damage.kind}: {printable(damage.message)}")
+    return found
+
+
+def _states(config_path: str | None) -> Iterator[Damage]:
+    """What is known of calendar events and does not follow from their events."""
+    from storage.errors import LogUnusable
+
+    async def compare(log: EventReader) -> list[Damage]:
+        from receiver.rebuild import differences
+
+        return [damage async for found in differences(log) if found for damage in _damage(found)]
+
+    try:
+        yield from ask(config_path, compare)
+    except LogUnusable as error:  # from an older klenhook
+        say(f"What is known of calendar events was not compared: {error}")
+
+
+def _damage(found: Difference) -> Iterator[Damage]:
+    from storage.records import Damage
+
+    if found.fields:
+        name = found.record.uuid or found.record.number
+        fields = ", ".join(found.fields)
+        yield Damage("state", None, f"calendar event {name} does not follow from its events: {fields}")
+    for event_id, what in found.events.items():
+        yield Damage("state", event_id, f"does not follow from the events before: {what}")
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit status 1 if anything differs.")
+@json_option
+@config_option
+def rebuild(config_path: str | None, *, check: bool, as_json: bool) -> None:
+    """Compute states, verdicts and changes again from the recorded events, and put right what differs.
+
+    Each calendar event that was stored otherwise is named. With --check, which works beside the service,
+    nothing is changed.
+
+    \b
+    Example:
+      klenhook db rebuild --check
+      klenhook db rebuild
+    """
+
+    async def here(log: EventLog) -> tuple[int, int]:
+        return await _rebuilt(log, lambda found: mend(log, found), as_json=as_json)
+
+    async def there(config: Config) -> tuple[int, int]:
+        async def asked(found: Difference) -> bool:
+            return bool((await post(config, f"/states/{found.record.subject}/rebuild", {})).get("rebuilt"))
+
+        log = await open_reader(config.storage_url)
+        try:
+            return await _rebuilt(log, asked, as_json=as_json)
+        finally:
+            await log.aclose()
+
+    from receiver.cli.running import post
+    from receiver.rebuild import mend
+    from storage import open_reader
+
+    if check:
+        different, seen = ask(config_path, lambda log: _rebuilt(log, None, as_json=as_json))
+    else:
+        different, seen = change(config_path, here, there=there)
+    if different and check:
+        raise fail(f"{different} of {seen} calendar events differ from their events. Nothing was changed.")
+    say(
+        f"{seen} calendar events: " + (f"{different} put right." if different else "all as their events say.")
+    )
+
+
+async def _rebuilt(
+    log: EventReader, mended: Callable[[Difference], Awaitable[bool]] | None, *, as_json: bool
+) -> tuple[int, int]:
+    """Tell what differs, and have it mended; how many do, of how many."""
+    from receiver.rebuild import differences
+
+    different = seen = 0
+    async for difference in differences(log):
+        seen += 1
+        if difference is None:
+            continue
+        different += 1
+        if mended is not None and not await mended(difference):
+            raise fail("the log has changed meanwhile. Run it again.")
+        found = {
+            "calendar_event_uuid": difference.record.uuid,
+            "calendar_event_id": difference.record.number,
+            "source": difference.record.source,
+            "fields": list(difference.fields),
+            "events": difference.events,
+        }
+        if as_json:
+            write_json(found)
+        else:
+            name = difference.record.uuid or difference.record.number
+            parts = [
+                *difference.fields,
+                *(f"event {event}: {what}" for event, what in difference.events.items()),
+            ]
+            click.echo(one_line(f"{name}: {'; '.join(parts)}"))
+    return different, seen
