@@ -56,6 +56,7 @@ class Control:
                 "seed": sandbox.seed,
                 "outage_until": text_of(until) if until and until > sandbox.clock.now() else None,
                 "appointments": len(sandbox.world),
+                "requests": sandbox.keys.requests,
                 "webhooks": len(list(sandbox.webhooks)),
                 "deliveries": Counter(delivery.state for delivery in sandbox.courier.deliveries),
             }

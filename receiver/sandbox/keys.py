@@ -106,6 +106,8 @@ class KeyRing:
     def __init__(self, keys: Iterable[APIKey], clock: SandboxClock) -> None:
         self._keys = {key.key: key for key in keys}
         self._clock = clock
+        self.requests = 0
+        """How many were let in, with any key."""
         self._requests = {key.key: Window(key.requests_per_minute, MINUTE) for key in self}
         self._creations = {key.key: Window(key.creations_per_day, DAY) for key in self}
 
@@ -127,6 +129,7 @@ class KeyRing:
         if key is None:
             raise invalid_key()
         self._count(self._requests[key.key])
+        self.requests += 1
         if permission is not None and permission not in key.permissions:
             raise permission_denied(permission)
         return key

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import AsyncExitStack
+import sqlite3
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
+from receiver import logs
 from receiver.events import EVENT_TYPES
 from receiver.sandbox.account import Account
 from receiver.sandbox.agenda import Agenda
@@ -105,8 +107,15 @@ class Sandbox:
         """Listen and send; returns when requests are answered.
 
         Raises:
-            SandboxError: the address is taken, or not ours.
+            SandboxError: the address is taken, or not ours, or the file is damaged.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         if self._archive:
             self._stack.callback(self._archive.close)
             self._stack.callback(self._keep_clock)
@@ -123,7 +132,6 @@ class Sandbox:
         try:
             await web.TCPSite(runner, self.host, self.port).start()
         except OSError as error:
-            await self.stop()
             raise SandboxError(
                 f"Cannot listen on {self.host}:{self.port}: {error.strerror or error}. "
                 "Is another sandbox running? Choose another address with --listen."
@@ -146,8 +154,7 @@ class Sandbox:
 
     def publish(self, happening: Happening) -> None:
         """Keep what happened, and tell it to whoever has subscribed to it."""
-        if self._archive:
-            self._archive.save(happening.appointment)
+        self._keep(happening.appointment)
         self.courier.publish(happening)
         self._agenda.wake()
 
@@ -164,7 +171,8 @@ class Sandbox:
         Without a secret one is made; it is in the answer.
         """
         webhook = self.webhooks.create(name, url, events, now=self.clock.now(), secret=secret)
-        return self._kept(webhook)
+        self._keep(webhook)
+        return webhook
 
     def unregister(self, webhook: Webhook) -> None:
         """Send it nothing more."""
@@ -174,7 +182,9 @@ class Sandbox:
 
     def rotate(self, webhook: Webhook) -> Webhook:
         """Give a webhook another secret; from now on everything is signed with that."""
-        return self._kept(self.webhooks.rotate(webhook))
+        rotated = self.webhooks.rotate(webhook)
+        self._keep(rotated)
+        return rotated
 
     def outage(self, span: timedelta) -> datetime:
         """Let no webhook reach its endpoint for this long, from now; when it ends."""
@@ -207,17 +217,20 @@ class Sandbox:
         while (happening := self.world.fall_due(now=now)) is not None:
             self.publish(happening)
 
-    def _kept(self, webhook: Webhook) -> Webhook:
-        if self._archive:
-            self._archive.save(webhook)
-        return webhook
-
     def _delivery_changed(self, delivery: Delivery) -> None:
-        if self._archive:
-            self._archive.save(delivery)
-            self._keep_clock()
+        self._keep(delivery)
+        self._keep_clock()
         self._agenda.wake()
+
+    def _keep(self, item: Appointment | Delivery | Webhook) -> None:
+        """In the file, if there is one. The sandbox goes on without it when it cannot be written."""
+        if self._archive:
+            try:
+                self._archive.save(item)
+            except sqlite3.Error as error:
+                logs.get("sandbox").error("the state is not kept", error=str(error))
 
     def _keep_clock(self) -> None:
         if self._archive:
-            self._archive.save_clock(self.seed, self.clock.now())
+            with suppress(sqlite3.Error):  # the item before it has told
+                self._archive.save_clock(self.seed, self.clock.now())

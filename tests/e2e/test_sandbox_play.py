@@ -188,9 +188,11 @@ def free_port() -> int:
 
 
 async def test_a_short_soak(tmp_path: Path) -> None:
-    """With every fault on and the service killed in the middle, the log keeps every rule."""
+    """With every fault on and the service killed in the middle, the log keeps every rule; reconcile finds the rest."""
     done = await soak(tmp_path, appointments=60, changes=1, kills=1)
 
     assert done.report.holds, done.figures()
     assert done.faults["no answer"] > 0
     assert done.deliveries > 100
+    assert (done.reconciled["lost"], done.reconciled["holds"]) == (0, True), done.figures()
+    assert done.reconciled["second"]["records"] == 0
