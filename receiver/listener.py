@@ -34,12 +34,29 @@ KEEPALIVE_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 1.0
 """How long the rest of a refused body is still read, so that the sender gets to see the answer."""
 
+_BUSY: Final = b'{"error": "unavailable", "message": "There are too many connections. Please try again."}'
+_TOO_MANY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 30\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(_BUSY), _BUSY)
+)
+
 
 class Listener(web.Server):
     """Serves a table of paths and methods."""
 
-    def __init__(self, routes: Routes, counts: Counter[str], *, max_body_bytes: int) -> None:
-        """`counts` is told of malformed requests and of those for other paths and methods."""
+    def __init__(
+        self,
+        routes: Routes,
+        counts: Counter[str],
+        *,
+        max_body_bytes: int,
+        most_connections: int,
+    ) -> None:
+        """`counts` is told of malformed requests and of those for other paths and methods.
+
+        Of more than `most_connections` the oldest that is waiting for its sender is closed; if none is, the
+        newest is refused.
+        """
         super().__init__(
             self._serve,
             request_factory=self._request,
@@ -49,6 +66,9 @@ class Listener(web.Server):
             lingering_time=LINGER_SECONDS,
         )
         self._max_body_bytes = max_body_bytes
+        self._most_connections = most_connections
+        self._open: dict[_Protocol, None] = {}
+        """The connections, oldest first."""
         self._routes = routes
         self._counts = counts
         self._logger = logs.get("http")
@@ -57,6 +77,30 @@ class Listener(web.Server):
     def __call__(self) -> web.RequestHandler:
         """A protocol for one new connection."""
         return _Protocol(self, loop=self._loop, **self._kwargs)
+
+    def opened(self, protocol: _Protocol) -> None:
+        """Count a new connection in; if there are too many, let one go."""
+        self._open[protocol] = None
+        if len(self._open) <= self._most_connections:
+            return
+        waiting = next((known for known in self._open if known is not protocol and known.is_waiting()), None)
+        if waiting is not None:
+            self.closed(waiting)
+            waiting.let_go()
+        else:
+            self.closed(protocol)
+            protocol.let_go(_TOO_MANY)
+        if (suppressed := self._sampler.admit()) is not None:
+            self._logger.warning(
+                "too many connections",
+                most=self._most_connections,
+                closed="oldest" if waiting else "newest",
+                suppressed=suppressed,
+            )
+
+    def closed(self, protocol: _Protocol) -> None:
+        """A connection has ended."""
+        self._open.pop(protocol, None)
 
     def _request(
         self,
@@ -103,7 +147,39 @@ class Listener(web.Server):
 
 
 class _Protocol(web.RequestHandler):
-    """One connection; aiohttp's protocol with our own words for what went wrong."""
+    """One connection: aiohttp's protocol with our own words for what went wrong, and an end on demand."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is counted."""
+        super().connection_made(transport)
+        self._listener.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is counted no more."""
+        if self._manager is not None:
+            self._listener.closed(self)
+        super().connection_lost(exc)
+
+    @property
+    def _listener(self) -> Listener:
+        assert isinstance(self._manager, Listener)  # noqa: S101 -- it made this protocol
+        return self._manager
+
+    def is_waiting(self) -> bool:
+        """Whether the sender's part of a request is still to come. One that came whole is answered."""
+        request = self._current_request
+        return not self._messages and (request is None or not request.content.is_eof())
+
+    def let_go(self, last_words: bytes = b"") -> None:
+        """Close it now."""
+        if (transport := self.transport) is None:
+            return
+        if last_words:
+            transport.write(last_words)
+            self.close()
+            transport.close()
+        else:
+            transport.abort()
 
     def handle_error(
         self,
@@ -115,9 +191,7 @@ class _Protocol(web.RequestHandler):
         """Answer a request that could not be parsed, or whose handler failed."""
         if request.writer.output_size > 0:
             raise ConnectionError("An answer was begun already.")
-        listener = self._manager
-        assert isinstance(listener, Listener)  # noqa: S101 -- it made this protocol
-        return listener.malformed(status, exc)
+        return self._listener.malformed(status, exc)
 
 
 def error_response(status: int, code: str, message: str) -> web.Response:

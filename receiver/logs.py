@@ -75,8 +75,9 @@ class _Output:
             try:
                 yield
             finally:
-                text, self._together = "\n".join(self._together), None
-                self.msg(text)
+                lines, self._together = self._together, None
+                if lines:  # the level may have kept them all out
+                    self.msg("\n".join(lines))
 
     debug = info = warning = error = critical = exception = msg
 

@@ -21,6 +21,7 @@ from receiver import logs
 from receiver.clock import SystemClock
 from receiver.config import Address
 from receiver.counts import Counts
+from receiver.descriptors import share
 from receiver.errors import ReceiverError
 from receiver.listener import Listener
 from receiver.metrics import Metrics
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS: Final = 10.0
 """What requests in flight get when the service stops; longer than storing may take."""
-BACKLOG: Final = 1024
+PRIVATE_CONNECTIONS: Final = 16
 
 
 class ListenError(ReceiverError):
@@ -166,12 +167,18 @@ class Service:
     async def _listen(self) -> None:
         config = self.config
         self._routes.update(self._routes_of(config))
-        listener = Listener(self._routes, self.counts.deliveries, max_body_bytes=config.server.max_body_bytes)
+        connections, burst = share()
+        listener = Listener(
+            self._routes,
+            self.counts.deliveries,
+            max_body_bytes=config.server.max_body_bytes,
+            most_connections=connections,
+        )
         runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
         await runner.setup()
         self._stack.push_async_callback(self._stop_listening, runner)
         listen = config.server.listen
-        site = web.TCPSite(runner, listen.host, listen.port, backlog=BACKLOG)
+        site = web.TCPSite(runner, listen.host, listen.port, backlog=burst)
         try:
             await site.start()
         except OSError as error:
@@ -193,7 +200,9 @@ class Service:
             token=config.token.get_secret_value(),
             host=config.listen.host,
         )
-        listener = Listener(table, Counter(), max_body_bytes=LARGEST_BODY)
+        listener = Listener(
+            table, Counter(), max_body_bytes=LARGEST_BODY, most_connections=PRIVATE_CONNECTIONS
+        )
         runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=1)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
