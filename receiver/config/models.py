@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003 -- pydantic evaluates the annotations
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -49,6 +49,8 @@ from receiver.config.values import (
     period_seconds,
 )
 from receiver.signing import Verifier
+
+VENDOR_API_URL: Final = "https://api.klen.ai/api/v1"
 
 
 class Server(Section):
@@ -94,7 +96,7 @@ class Source(Section):
     signature_header: Annotated[str, AfterValidator(check_header_name)] = ""
     json_fallback: bool = False
     secrets: tuple[StrongSecret, ...] = Field(strict=False)
-    api_url: Annotated[str, AfterValidator(check_api_url)] = "https://api.klen.ai/api/v1"
+    api_url: Annotated[str, AfterValidator(check_api_url)] = VENDOR_API_URL
     api_key: Secret = SecretStr("")
     api_requests_per_minute: int = Field(default=60, ge=1, le=100_000)
     webhook_create_path: Annotated[str, AfterValidator(check_source_path)] = "/api/webhooks/create/"

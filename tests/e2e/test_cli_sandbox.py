@@ -91,6 +91,15 @@ def test_it_connects_to_the_configured_service(tmp_path: Path) -> None:
     assert {record["delivery_id"] for record in records(tmp_path)} == {one["delivery_id"] for one in sent}
 
 
+def test_a_sandbox_that_is_configured_need_not_be_named(tmp_path: Path) -> None:
+    """Without --at, orders go where `api_url` of the configuration leads."""
+    with sandbox(tmp_path, "--speed", "0") as lines:
+        write_config(
+            tmp_path, f'[sources.other]\nsecrets = ["{"x1" * 20}"]\napi_url = "{address(lines)}/api/v1"'
+        )
+        assert klenhook(tmp_path, "sandbox", "burst", "1").stdout == "Booked 1 appointments.\n"
+
+
 def test_orders_to_a_running_sandbox(commands: Commands, tmp_path: Path) -> None:
     """An outage, a jump and another secret are ordered by commands; their answers say what was done."""
     with sandbox(tmp_path, "--webhook", "http://127.0.0.1:9/hook", "--speed", "0", "--seed", "7") as lines:

@@ -61,10 +61,18 @@ def to_row(event: EventRecord) -> tuple[Cell, ...]:
         event.title or "",
         "" if event.verdict == "fresh" else event.verdict or "",
         ", ".join(event.changes),
-        "" if event.deliveries == 1 else f"{event.deliveries} times",
+        _seen(event),
         runs(event),
         event.event_id,
     )
+
+
+def _seen(event: EventRecord) -> str:
+    """How the event came, where that is not by one delivery."""
+    times = "" if event.deliveries == 1 else f"{event.deliveries} times"
+    if event.origin == "webhook":
+        return times
+    return f"{event.origin}, {times}" if event.deliveries else event.origin
 
 
 def runs(event: EventRecord) -> list[tuple[str, str]]:

@@ -22,9 +22,7 @@ LONGEST_ANSWER: Final = 268_435_456
 
 
 def _at_option(command: Callable[..., None]) -> Callable[..., None]:
-    at = click.option(
-        "--at", help=f"The sandbox.  [default: api_url of the given configuration, else {DEFAULT}]"
-    )
+    at = click.option("--at", help=f"The sandbox.  [default: api_url of the configuration, else {DEFAULT}]")
     return at(config_option(command))
 
 
@@ -133,7 +131,14 @@ def _ask(at: str | None, config_path: str | None, what: str, body: dict[str, Any
 def _base(at: str | None, config_path: str | None) -> str:
     if at:
         return at.rstrip("/")
-    if config_path is None:
+    from receiver.config.models import VENDOR_API_URL
+    from receiver.errors import ConfigError
+
+    try:
+        sources = load(config_path).sources.values()
+    except ConfigError:
+        if config_path is not None:
+            raise
         return DEFAULT
-    sources = load(config_path).sources.values()
-    return next(source.api_url for source in sources if source.signature == "klen").removesuffix("/api/v1")
+    urls = [source.api_url for source in sources if source.signature == "klen"]
+    return next((url.removesuffix("/api/v1") for url in urls if url != VENDOR_API_URL), DEFAULT)
