@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from receiver.demo import Performance, Stage
+    from receiver.demo import Stage, Story
 
 HANDLERS_SECONDS: Final = 6.0
 """What the handlers get to finish; they need a moment."""
@@ -29,10 +29,10 @@ HANDLERS_SECONDS: Final = 6.0
 
 @click.command()
 @click.option(
-    "--keep", is_flag=True, help="Leave the service running and its folder in place; says how to stop it."
+    "--keep", is_flag=True, help="Leave service and sandbox running, and their folder; says how to stop it."
 )
 def demo(*, keep: bool) -> None:
-    """Run the real service in a temporary folder, send it webhooks, and show what becomes of them.
+    """Run the real service and a local Klen in a temporary folder, and show a story with an outage.
 
     It needs no account, no network and no configuration, and ends by itself.
 
@@ -42,17 +42,15 @@ def demo(*, keep: bool) -> None:
     Example:
       klenhook demo --keep
     """
-    from receiver.demo import Performance, deliveries, on_stage
+    from receiver.demo import Account, Story, on_stage
 
     started = time.monotonic()
     with _signals_end_it(), on_stage(keep=keep) as stage:
-        click.echo(f"The real service listens at {stage.url}\nIts folder is {stage.folder}\n")
-        performance = Performance()
-        for delivery in deliveries():
-            performance.send(delivery, url=stage.url, secret=stage.secret)
-        _wait_for_handlers(stage, performance)
-        _show(stage, performance)
-        differences = performance.differences(stage.diary())
+        click.echo(f"The real service listens at {stage.url}")
+        click.echo(f"A local Klen listens at {stage.vendor_url}\nTheir folder is {stage.folder}\n")
+        story = Story(Account(stage.vendor_url), stage.url, stage.secret)
+        _play(stage, story)
+        differences = story.differences(stage.diary())
         if not keep and (status := stage.stop()):
             differences.append(f"The service: expected it to stop with exit status 0, found {status}.")
         if keep:
@@ -63,25 +61,37 @@ def demo(*, keep: bool) -> None:
     click.echo(_next(stage.config if keep else None))
 
 
-def _wait_for_handlers(stage: Stage, performance: Performance) -> None:
+def _play(stage: Stage, story: Story) -> None:
+    story.begin()
+    records = stage.records()
+    story.go_wrong(records, stage.body(records[0]["event_id"]))
+    _wait_for_handlers(stage, story)
+    write_table(None, ("what came", "answer", "what became of it"), story.rows())
+    click.echo("\nNow an outage of 40 minutes: one is moved, one cancelled, one booked, and Klen gives up.")
+    story.fall_silent()
+    click.echo("\n$ klenhook reconcile")
+    stage.show("reconcile")
+    _wait_for_handlers(stage, story)
+    click.echo("\n$ klenhook log timeline 123")
+    stage.show("log", "timeline", story.account.booked[0])
+    click.echo("$ klenhook log list")
+    stage.show("log", "list")
+    click.echo('\nWhat the handler "diary" wrote into a file:\n')
+    click.echo("".join(f"  {printable(line)}\n" for line in stage.diary().splitlines()))
+
+
+def _wait_for_handlers(stage: Stage, story: Story) -> None:
     deadline = time.monotonic() + HANDLERS_SECONDS
-    while not performance.see(stage.records()) and time.monotonic() < deadline:
+    while not story.see(stage.records()) and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
-def _show(stage: Stage, performance: Performance) -> None:
-    write_table(None, ("sent", "answer", "what became of it"), performance.rows())
-    click.echo('\nWhat the handler "diary" wrote into a file:\n')
-    click.echo("".join(f"  {printable(line)}\n" for line in stage.diary().splitlines()))
-    click.echo("$ klenhook log list")
-    stage.show("log", "list")
-    click.echo()
-
-
 def _how_to_stop(stage: Stage) -> str:
+    processes = " ".join(map(str, stage.pids))
     return (
-        f"The service goes on as process {stage.pid}. To stop it and remove its folder:\n"
-        f"  kill {stage.pid}; rm -r {shlex.quote(str(stage.folder))}\n"
+        f"The service and the local Klen go on as processes {' and '.join(map(str, stage.pids))}. "
+        "To stop them and remove their folder:\n"
+        f"  kill {processes}; rm -r {shlex.quote(str(stage.folder))}\n"
     )
 
 

@@ -58,6 +58,7 @@ def reconcile(
             lost += asyncio.run(_compared(config, name, window, dry_run=dry_run))
     except KeyboardInterrupt:
         raise fail("stopped. What was found is recorded; the next run goes on from there.") from None
+    lost.sort(key=lambda one: str(one.record["occurred_at"]))
     if as_json:
         for one in lost:
             write_json(one.record)

@@ -1,12 +1,12 @@
-"""A temporary folder with a configuration, a secret and a plugin, and the real service running in it.
+"""A temporary folder with a configuration, a secret and a plugin, the real service in it, and a local Klen.
 
-The rule easiest to break: whatever ends the demo, an error or a signal, the process is stopped and the folder
-removed; only a demo that ran through may leave them to its user.
+The rule easiest to break: whatever ends the demo, an error or a signal, the processes are stopped and the
+folder removed; only a demo that ran through may leave them to its user.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import secrets
 import shutil
@@ -16,17 +16,26 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from receiver.errors import ReceiverError
 from receiver.sender import NoAnswerError, exchange
+from storage import open_reader
+from storage.records import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from storage.log import EventReader
+
+T = TypeVar("T")
 
 START_SECONDS: Final = 8.0
 STOP_SECONDS: Final = 5.0
+STARTS_AGO: Final = "2h"
+"""The clock of the local Klen lags behind, so that what happens there was found late."""
 PORTS_TRIED: Final = 3
 """Another program may take the free port before the service does."""
 
@@ -40,24 +49,18 @@ listen = "127.0.0.1:0"
 [sources.klen]
 path = "{path}"
 secrets = ["file:secret"]
+api_url = "{vendor}/api/v1"
+api_key = "klen_sandbox_full"
 [dispatch]
 shutdown_grace_seconds = 2
 """
 
 PLUGIN: Final = '''\
-"""The handlers of the demo: one plain function, which runs in a thread, and one that is async."""
+"""The handler of the demo: a plain function, which runs in a thread."""
 
 from pathlib import Path
 
-from receiver import (
-    CalendarCancelled,
-    CalendarCompleted,
-    CalendarCreated,
-    CalendarReminder,
-    CalendarUpdated,
-    Context,
-    on,
-)
+from receiver import CalendarCancelled, CalendarCreated, CalendarUpdated, on
 
 DIARY = Path(__file__).parent.parent / "diary.txt"
 
@@ -66,12 +69,7 @@ DIARY = Path(__file__).parent.parent / "diary.txt"
 def diary(event: CalendarCreated | CalendarUpdated | CalendarCancelled) -> None:
     meeting = event.calendar_event
     with DIARY.open("a") as file:
-        print(meeting.start_time, meeting.title, meeting.status, sep="  ", file=file)
-
-
-@on(CalendarReminder, CalendarCompleted)
-async def follow_up(event: CalendarReminder | CalendarCompleted, ctx: Context) -> None:
-    ctx.log.info("following up", about=event.event_type)
+        print(event.event_type, meeting.title, meeting.status, event.origin, sep="  ", file=file)
 '''
 
 
@@ -85,8 +83,9 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.secret = secrets.token_hex(32)
-        self._port = 0
+        self._port = self._vendor_port = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._vendor: subprocess.Popen[bytes] | None = None
         # The demo is the same everywhere, whatever the user's own service is told by the environment.
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("KLENHOOK_")}
         self._environment["PYTHONUNBUFFERED"] = "1"
@@ -102,9 +101,14 @@ class Stage:
         return f"http://127.0.0.1:{self._port}{SOURCE_PATH}"
 
     @property
-    def pid(self) -> int:
-        """The service's process."""
-        return self._process.pid if self._process else 0
+    def vendor_url(self) -> str:
+        """Where the local Klen is."""
+        return f"http://127.0.0.1:{self._vendor_port}"
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the service and of the local Klen."""
+        return [process.pid for process in (self._process, self._vendor) if process]
 
     def furnish(self) -> None:
         """Write everything but the configuration."""
@@ -113,30 +117,41 @@ class Stage:
         (self.folder / "plugins" / "diary.py").write_text(PLUGIN, encoding="utf-8")
 
     def start(self) -> None:
-        """Start the service on a free port; returns when it is ready.
+        """Start both on free ports; returns when they are ready.
 
         Raises:
-            DemoError: it does not start; with its own words.
+            DemoError: one does not start; with its own words.
         """
         for _ in range(PORTS_TRIED):
-            self._port = _free_port()
-            self.config.write_text(CONFIG.format(port=self._port, path=SOURCE_PATH), encoding="utf-8")
-            with (self.folder / "service.log").open("wb") as output:
-                self._process = subprocess.Popen(  # noqa: S603 -- this very program
-                    self._command("serve"),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=self._environment,
-                    start_new_session=True,  # Ctrl-C is for the demo, which then stops the service
-                )
-            if self._is_ready():
+            self._port, self._vendor_port = _free_ports()
+            toml = CONFIG.format(port=self._port, path=SOURCE_PATH, vendor=self.vendor_url)
+            self.config.write_text(toml, encoding="utf-8")
+            self._process = self._started("serve")
+            listen = f"127.0.0.1:{self._vendor_port}"
+            self._vendor = self._started("sandbox", "--connect", "--listen", listen, "--start", STARTS_AGO)
+            if self._is_ready(f"{self.vendor_url}/sandbox/status", self._vendor) and self._is_ready(
+                f"http://127.0.0.1:{self._port}/readyz", self._process
+            ):
                 return
             self.stop()
-        raise DemoError("The service did not start. It said:\n" + self._last_words())
+        raise DemoError("The service or the local Klen did not start. They said:\n" + self._last_words())
+
+    def _started(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{command}.log").open("wb") as output:
+            return subprocess.Popen(  # noqa: S603 -- this very program
+                self._command(command, *arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops them
+            )
 
     def stop(self) -> int:
-        """Stop the service, gracefully if it can. Its exit status."""
+        """Stop both, gracefully if they can. The exit status of the service."""
+        if self._vendor is not None:
+            self._vendor.kill()
+            self._vendor.wait()
         process = self._process
         if process is None:
             return 0
@@ -150,24 +165,6 @@ class Stage:
                 process.kill()
                 process.wait()
 
-    def ask(self, *arguments: str) -> str:
-        """What a command of this program prints about the service here.
-
-        Raises:
-            DemoError: the command fails; with its own words.
-        """
-        done = subprocess.run(  # noqa: S603 -- this very program
-            self._command(*arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            env=self._environment | {"PYTHONIOENCODING": "utf-8"},
-            check=False,
-        )
-        if done.returncode:
-            raise DemoError(f"`klenhook {' '.join(arguments)}` failed. It said:\n{done.stderr.strip()}")
-        return done.stdout
-
     def show(self, *arguments: str) -> None:
         """Let a command write to our own standard output, fitted to the terminal if it is one.
 
@@ -176,15 +173,31 @@ class Stage:
         """
         sys.stdout.flush()
         done = subprocess.run(  # noqa: S603 -- this very program
-            self._command(*arguments), stdin=subprocess.DEVNULL, env=self._environment, check=False
+            self._command(*arguments),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            check=False,
         )
         if done.returncode:
             raise DemoError(f"`klenhook {' '.join(arguments)}` failed.")
 
     def records(self) -> list[dict[str, Any]]:
         """The events in the log, oldest first."""
-        lines = self.ask("log", "list", "--json", "--after", "0", "--limit", "0").splitlines()
-        return [json.loads(line) for line in lines]
+        return asyncio.run(self._read(_all))
+
+    def body(self, event_id: str) -> bytes:
+        """The body of an event as it came."""
+        found = asyncio.run(self._read(lambda log: log.get(event_id)))
+        return found.body if found else b""
+
+    async def _read(self, question: Callable[[EventReader], Awaitable[T]]) -> T:
+        """Ask the log, beside the service."""
+        log = await open_reader(f"sqlite:///{self.folder}/klenhook.db")
+        try:
+            return await question(log)
+        finally:
+            await log.aclose()
 
     def diary(self) -> str:
         """What the handler `diary` has written."""
@@ -195,11 +208,11 @@ class Stage:
         # -P: nothing in the working directory may take the place of our modules.
         return [sys.executable, "-P", "-m", "receiver", *arguments, "--config", str(self.config)]
 
-    def _is_ready(self) -> bool:
-        address = f"http://127.0.0.1:{self._port}/readyz"
+    @staticmethod
+    def _is_ready(address: str, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if self._process is None or self._process.poll() is not None:
+            if process.poll() is not None:
                 return False
             try:
                 if exchange("GET", address, seconds=1).is_success:
@@ -210,8 +223,13 @@ class Stage:
         return False
 
     def _last_words(self) -> str:
-        lines = (self.folder / "service.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-10:])
+        logs = [self.folder / f"{command}.log" for command in ("serve", "sandbox")]
+        texts = [file.read_text(encoding="utf-8", errors="replace") for file in logs if file.exists()]
+        return "\n".join(f"  {line}" for text in texts for line in text.splitlines()[-10:])
+
+
+async def _all(log: EventReader) -> list[dict[str, Any]]:
+    return [asdict(record) async for record in log.stream(Selection(after_seq=0, limit=0))]
 
 
 @contextmanager
@@ -240,8 +258,6 @@ def on_stage(*, keep: bool = False) -> Iterator[Stage]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psutil  # type: ignore[import-untyped]  # its stubs are not installed
 import pytest
 
-from receiver.demo import Performance, deliveries
-from receiver.sender import Answer
+from receiver.demo import Account, Story
+from receiver.demo.script import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,14 +61,13 @@ def _shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
 @pytest.mark.parametrize(
     "row",
     [
-        r"calendar\.created +200 accepted +stored; handler diary done",
-        r"calendar\.updated +200 accepted +stored; handler diary done",
-        r"calendar\.reminder +200 accepted +stored; handler follow_up done",
-        r"calendar\.completed +200 accepted +stored; handler follow_up done",
-        r"calendar\.cancelled +200 accepted +stored; handler diary done",
-        r"the first one again +200 duplicate +no new event; deliveries of the first: 2",
-        r"calendar\.created, forged +401 invalid_signature +refused, nothing stored",
-        r"lead\.scored, an unknown kind +200 accepted +stored; no handler wants it",
+        r"booked +200 accepted +stored: created; diary done",
+        r"another one booked +200 accepted +stored: created; diary done",
+        r"the first one moved +200 accepted +stored: rescheduled; diary done",
+        r"the first webhook again +200 duplicate +no new event; deliveries of the first: 2",
+        r"an update that comes late +200 accepted +stored: stale; diary (done|skipped)",
+        r"a forged one +401 invalid_signature +refused, nothing stored",
+        r"one of an unknown kind +200 accepted +stored: no handler wants it",
     ],
 )
 def test_it_shows_what_becomes_of_each_delivery(shown: Shown, row: str) -> None:
@@ -77,12 +75,26 @@ def test_it_shows_what_becomes_of_each_delivery(shown: Shown, row: str) -> None:
     assert re.search(f"^{row} *$", shown[0].stdout, re.MULTILINE), shown[0].stdout + shown[0].stderr
 
 
+def test_it_shows_what_an_outage_cost(shown: Shown) -> None:
+    """The loss report, the timeline of the appointment with its late event, and every verdict."""
+    out = shown[0].stdout
+    for what in (
+        "created +125 +Urgent Call",
+        "rescheduled +123 +Client Meeting",
+        "cancelled +124 +Product Demo",
+    ):
+        assert re.search(rf"2 h 0 min +{what}", out), out
+    assert "3 events were missed and are recorded; the oldest was found after 2 h 0 min." in out
+    assert re.search(r"calendar\.updated  stale  event 4", out)
+    assert re.search(r"calendar\.updated  by reconcile  event \d", out)
+
+
 def test_it_ends_well_and_leaves_nothing(shown: Shown) -> None:
-    """The log has the six events; it exits 0, and no file and no process is left."""
+    """The log has the eight events; it exits 0, and no file and no process is left."""
     done, folder = shown
 
     assert done.returncode == 0
-    assert len(re.findall(r"^\d+ .*[0-9a-f]{8}-[0-9a-f]{4}-7", done.stdout, re.MULTILINE)) == 6
+    assert len(re.findall(r"^\d+ .*[0-9a-f]{8}-[0-9a-f]{4}-7", done.stdout, re.MULTILINE)) == 8
     assert "Everything was as it must be" in done.stdout
     assert list(folder.iterdir()) == []
     assert started_in(folder) == []
@@ -135,7 +147,7 @@ def test_keep_leaves_it_running_and_says_how_to_stop(env: dict[str, str], tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
 
     send = done.stdout.strip().splitlines()[-3]
-    stop = re.search(r"^  (kill \d+; rm -r \S+)$", done.stdout, re.MULTILINE)
+    stop = re.search(r"^  (kill \d+ \d+; rm -r \S+)$", done.stdout, re.MULTILINE)
     assert stop is not None
     sent = subprocess.run(["sh", "-c", send], capture_output=True, text=True, env=env, check=False)
     assert sent.stdout.startswith('200 {"status": "accepted"'), sent.stderr
@@ -165,32 +177,31 @@ def test_a_signal_cleans_up(env: dict[str, str], tmp_path: Path, number: signal.
 
 
 def test_what_differs_is_said() -> None:
-    """A wrong answer, a run that is not done, a missing line and a missing event are each a sentence."""
-    performance = Performance()
-    for number, delivery in enumerate(deliveries()):
-        word = "error" if delivery.status == 401 else "status"
-        event_id = 0 if delivery.outcome == "duplicate" else number
-        body = {word: delivery.outcome} | ({} if delivery.forged else {"event_id": f"e-{event_id}"})
-        performance.sent.append((delivery, Answer(delivery.status, json.dumps(body))))
-    log = [
-        {"event_id": f"e-{number}", "deliveries": 2 if number == 0 else 1, "runs": delivery.runs}
-        for number, (delivery, _) in enumerate(performance.sent)
-        if not delivery.forged and delivery.outcome != "duplicate"
+    """A wrong answer, a run that is not done, a wrong change, a missing event: each is a sentence."""
+    story = Story(Account("http://127.0.0.1:1"), "http://127.0.0.1:1/webhooks/klen", "secret")
+    story.steps = [
+        Step("booked", "calendar.created", "d1", "200 accepted", "200 accepted", ("created",)),
+        Step("forged", "calendar.created", "d2", "200 accepted", "401 invalid_signature"),
+        Step("late", "calendar.updated", "d3", "200 accepted", "200 accepted", verdict="stale"),
+        Step("moved in the outage", "calendar.updated", None, "", "found by reconcile", ("rescheduled",)),
     ]
-    assert performance.see(log)
-    assert performance.differences("1\n2\n3\n") == []
+    record: dict[str, Any] = {"delivery_id": "d1", "event_type": "calendar.created", "origin": "webhook"}
+    record |= {"verdict": "fresh", "changes": ["created"], "runs": {"diary": "retrying"}, "deliveries": 1}
+    late = record | {"delivery_id": "d3", "verdict": "stale", "changes": [], "runs": {"diary": "skipped"}}
+    assert not story.see([record, late])
 
-    performance.sent[-2] = (performance.sent[-2][0], Answer(200, '{"status": "accepted"}'))
-    assert not performance.see([log[0] | {"runs": {"diary": "retrying"}}, *log[2:]])
-
-    assert performance.differences("1\n") == [
-        "calendar.created: expected the runs {'diary': 'done'}, found {'diary': 'retrying'}.",
-        "calendar.updated: expected the runs {'diary': 'done'}, found {}.",
-        "the first one again: expected the runs {'diary': 'done'}, found {'diary': 'retrying'}.",
-        "calendar.created, forged: expected the answer 401 invalid_signature, found 200 accepted.",
-        "The diary: expected 3 lines, found 1.",
-        "The log: expected 6 events from 7 deliveries, found 5 from 6.",
+    assert story.differences("1\n") == [
+        "booked: expected the runs {'diary': 'done'}, found {'diary': 'retrying'}.",
+        "forged: expected the answer 401 invalid_signature, found 200 accepted.",
+        "moved in the outage: expected an event in the log, found none.",
+        "The diary: expected 0 lines, found 1.",
+        "The log: expected 3 events, found 2.",
     ]
+    done = record | {"runs": {"diary": "done"}}
+    found = done | {"delivery_id": None, "event_type": "calendar.updated", "origin": "reconcile"}
+    story.steps = [story.steps[0], *story.steps[2:]]
+    assert story.see([done, late, found | {"changes": ["rescheduled"]}])
+    assert story.differences("1\n2\n") == []
 
 
 def _wait_until_gone(folder: Path) -> None:

@@ -17,6 +17,8 @@ import click
 from receiver.cli.common import config_option, fail, load, printable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from receiver.sandbox import APIKey, Sandbox
 
 CHANCE: Final = click.FloatRange(0, 1)
@@ -32,6 +34,16 @@ def _duration(_ctx: click.Context, _option: click.Parameter, text: str | None) -
         raise click.BadParameter(f"{error}.") from None
 
 
+def _moment(_ctx: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    from receiver.clock import SystemClock, to_datetime
+    from receiver.times import parse_time
+
+    try:
+        return to_datetime(parse_time(text, now_ms=SystemClock().now_ms())) if text else None
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
 @click.group(invoke_without_command=True)
 @click.option("--listen", default="127.0.0.1:8090", show_default=True, help="Port 0 takes a free one.")
 @click.option("--allow-remote", is_flag=True, help="Let other machines in, though everybody knows the keys.")
@@ -40,6 +52,12 @@ def _duration(_ctx: click.Context, _option: click.Parameter, text: str | None) -
     type=click.FloatRange(0, 1_000_000),
     default=1,
     help="Sandbox seconds in a second, for retries, reminders, completions and limits.  [default: 1]",
+)
+@click.option(
+    "--start",
+    callback=_moment,
+    metavar="TIME",
+    help="What its clock shows at first, such as 3h for 3 hours ago.",
 )
 @click.option("--seed", type=int, help="Same seed, same ids and secrets.  [default: drawn]")
 @click.option("--webhook", "urls", multiple=True, metavar="URL", help="Register it for all events.")
@@ -97,6 +115,7 @@ def _built(options: dict[str, Any]) -> Sandbox:
             host=address.host,
             port=address.port,
             speed=options["speed"],
+            start=options["start"],
             seed=options["seed"],
             faults=Faults(
                 **{
