@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from receiver.errors import Rejected
 from receiver.events import EVENT_TYPES
 from storage.tally import Histogram
 
@@ -23,10 +24,22 @@ ANSWER_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 """The vendor waits 10 s (https://docs.klen.ai/api-reference/webhooks/overview), and we 8 s for the log."""
 HANDLER_SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 
+OUTCOMES: Final = (
+    "accepted",
+    "duplicate",
+    *(kind.code for kind in Rejected.__subclasses__()),
+    *("not_found", "method_not_allowed", "bad_request", "server_error"),
+)
+"""Of a request."""
+RUN_STATES: Final = ("done", "retrying", "postponed", "discarded", "dead", "skipped")
+"""Of an attempt; `skipped` are events that were older than what is known."""
+MESSAGE_STATES: Final = ("done", "retrying", "dead")
+UNKNOWN: Final = "unknown"
+
 
 def known_type(event_type: str | None) -> str:
     """The event type if it is one of the vendor's; else `unknown`, since a name we do not know is content."""
-    return event_type if event_type is not None and event_type in EVENT_TYPES else "unknown"
+    return event_type if event_type is not None and event_type in EVENT_TYPES else UNKNOWN
 
 
 @dataclass(slots=True)
@@ -70,9 +83,30 @@ class Counts:
         self.made(runs)
 
     def made(self, runs: Iterable[NewRun]) -> None:
-        """These runs wait now."""
+        """These runs wait now, but for those that are skipped."""
         for run in runs:
-            self.unfinished[run.handler] += 1
+            if run.skipped:
+                self.runs[run.handler, "skipped"] += 1
+            else:
+                self.unfinished[run.handler] += 1
+
+    def start_at_zero(self, handlers: Iterable[str]) -> None:
+        """Name what can happen, before it does: whoever watches a number grow has to have seen it at 0."""
+        for name in OUTCOMES:
+            self.deliveries[name] += 0
+        for name in (*EVENT_TYPES, UNKNOWN):
+            self.reconciled[name] += 0
+            self.overdue[name] += 0
+        for result in ("done", "refused"):
+            self.reloads[result] += 0
+        for result in ("sound", "damaged", "failed"):
+            self.examinations[result] += 0
+        for handler in handlers:
+            self.unfinished[handler] += 0
+            for state in RUN_STATES:
+                self.runs[handler, state] += 0
+            for state in MESSAGE_STATES:
+                self.messages[handler, state] += 0
 
     def attempted(self, handler: str, state: str, seconds: float, *, finished: bool) -> None:
         """An attempt of a run ended; `finished` if there will be no other."""

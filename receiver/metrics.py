@@ -20,7 +20,7 @@ from storage.errors import StorageError
 from storage.tally import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric as Family
 
@@ -80,8 +80,12 @@ METRICS: Final = (
 class Metrics:
     """What this service has to tell."""
 
-    def __init__(self, counts: Counts, log: EventLog, clock: Clock) -> None:
+    def __init__(
+        self, counts: Counts, log: EventLog, clock: Clock, handlers: Callable[[], Iterable[str]]
+    ) -> None:
+        """`handlers` names those that run."""
         self._counts = counts
+        self._handlers = handlers
         self._log = log
         self._clock = clock
         self._process = ProcessCollector(registry=CollectorRegistry())
@@ -92,6 +96,7 @@ class Metrics:
             vitals: LogVitals | None = await self._log.vitals()
         except StorageError:
             vitals = None
+        self._counts.start_at_zero(self._handlers())
         figures: dict[str, Mapping[Labels, Value]] = {
             **_figures(self._counts),
             "klenhook_log_writable": {(): float(self._log.healthy)},

@@ -194,8 +194,8 @@ class Service:
         table = Ops(
             self.log,
             Doers(self.replayer, self._retention, self._workers.reconciler),
-            lambda: {handler.name for handler in self.loaded.handlers},
-            Metrics(self.counts, self.log, self._clock),
+            self._handler_names,
+            Metrics(self.counts, self.log, self._clock, self._handler_names),
             self._clock,
             token=config.token.get_secret_value(),
             host=config.listen.host,
@@ -218,20 +218,23 @@ class Service:
             return
         await self.log.announce(str(Address(*runner.addresses[0][:2])))
 
+    def _handler_names(self) -> set[str]:
+        return {handler.name for handler in self.loaded.handlers}
+
     async def _stop_listening(self, runner: web.ServerRunner) -> None:
         for site in list(runner.sites):
             await site.stop()
         self._intake.hurry()
         await runner.cleanup()
         self._logger.info(
-            "stopped", **self.counts.deliveries, **{f"runs_{k}": v for k, v in self._runs_by_state().items()}
+            "stopped", **+self.counts.deliveries, **{f"runs_{k}": v for k, v in self._runs_by_state().items()}
         )
 
     def _runs_by_state(self) -> Counter[str]:
         states: Counter[str] = Counter()
         for (_, state), number in self.counts.runs.items():
             states[state] += number
-        return states
+        return +states
 
     def _routes_of(self, config: Config) -> Routes:
         return routes(self._intake, {name: _source(name, source) for name, source in config.sources.items()})

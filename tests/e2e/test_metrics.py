@@ -51,6 +51,11 @@ async def scrape(port: int) -> Figures:
     return figures
 
 
+def counted(figures: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+    """Without what has not happened."""
+    return {labels: value for labels, value in figures.items() if value}
+
+
 async def settled(service: Service) -> None:
     """Until nothing is under way any more."""
     async with asyncio.timeout(10):
@@ -76,17 +81,19 @@ async def test_what_happened_is_counted(tmp_path: Path) -> None:
         wal = (tmp_path / "klenhook.db-wal").stat().st_size
 
     outcomes = {"accepted": 3, "duplicate": 1, "invalid_signature": 1, "invalid_json": 1, "not_found": 1}
-    assert found["klenhook_deliveries_total"] == {(name,): number for name, number in outcomes.items()}
+    assert counted(found["klenhook_deliveries_total"]) == {
+        (name,): number for name, number in outcomes.items()
+    }
     events = {key[0]: value for key, value in found["klenhook_events_total"].items()}
     assert events == {"calendar.created": 1, "calendar.cancelled": 1, "unknown": 1}
-    assert found["klenhook_runs_total"] == {
+    assert counted(found["klenhook_runs_total"]) == {
         ("hello", "done"): 1,
         ("posts", "done"): 1,
         ("fails", "dead"): 1,
         ("gives_up", "discarded"): 1,
     }
     assert found["klenhook_unfinished_runs"] == {(n,): 0 for n in ("hello", "posts", "fails", "gives_up")}
-    assert found["klenhook_messages_total"] == {("posts", "retrying"): 1}
+    assert counted(found["klenhook_messages_total"]) == {("posts", "retrying"): 1}
     assert found["klenhook_handler_seconds_count"] == dict.fromkeys(found["klenhook_unfinished_runs"], 1)
     assert found["klenhook_answer_seconds_count"] == {(): 6}
     assert found["klenhook_batch_rows_count"] == found["klenhook_sync_seconds_count"]
@@ -94,6 +101,35 @@ async def test_what_happened_is_counted(tmp_path: Path) -> None:
     assert (found["klenhook_log_writable"], found["klenhook_unrouted_events"]) == ({(): 1}, {(): 0})
     assert found["klenhook_wal_bytes"] == {(): wal}
     assert found["klenhook_disk_free_bytes"][()] > 0
+
+
+async def test_what_can_happen_is_there_before_it_does(tmp_path: Path) -> None:
+    """Counters begin at 0 with every label they can have, or the first dead run would be no increase."""
+    async with listening(tmp_path, plugin=PLUGIN) as (service, port):
+        before = await scrape(port)
+        await post(service.port, webhook("calendar.cancelled"))
+        await settled(service)
+        after = await scrape(port)
+
+    assert before["klenhook_runs_total"][("fails", "dead")] == 0
+    for name in ("deliveries", "runs", "messages", "reloads", "reconciled", "overdue", "log_examinations"):
+        assert set(after[f"klenhook_{name}_total"]) == set(before[f"klenhook_{name}_total"])
+
+
+async def test_skipped_runs_are_not_unfinished(tmp_path: Path) -> None:
+    """An event that is older than what is known is skipped by handlers that say nothing else, and counted so."""
+    plugin = "from receiver import CalendarUpdated, on\n@on(CalendarUpdated)\nasync def hello(event): pass\n"
+    async with listening(tmp_path, plugin=plugin) as (service, port):
+        for minute in (30, 20):
+            body = webhook("calendar.updated", timestamp=f"2025-05-01T10:{minute}:00.000Z", title=f"{minute}")
+            await post(service.port, body)
+        async with asyncio.timeout(10):
+            while service.counts.events.total() < 2 or any(service.counts.unfinished.values()):
+                await asyncio.sleep(0.02)
+        found = await scrape(port)
+
+    assert counted(found["klenhook_runs_total"]) == {("hello", "done"): 1, ("hello", "skipped"): 1}
+    assert found["klenhook_unfinished_runs"] == {("hello",): 0}
 
 
 async def test_nothing_of_a_request_gets_into_the_page(tmp_path: Path) -> None:
@@ -135,7 +171,7 @@ async def test_a_log_that_cannot_be_asked_leaves_the_other_figures(tmp_path: Pat
         found = await scrape(port)
         (tmp_path / "there").rename(folder)
 
-    assert found["klenhook_deliveries_total"] == {("accepted",): 1}
+    assert counted(found["klenhook_deliveries_total"]) == {("accepted",): 1}
     assert "klenhook_log_bytes" not in found
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from receiver import errors, listener, outbox, service
+from receiver import listener, outbox, service
 from receiver.config import load_config
+from receiver.counts import OUTCOMES, RUN_STATES
 from receiver.metrics import METRICS
 from receiver.selfwatch import PROBE_SECONDS
-from storage.states import ALL
 from tests.support.klen import SECRET
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ FOREIGN = {
 TARGET = {"job", "instance"}
 """Labels that Prometheus adds."""
 VALUES = {
-    "outcome": {"accepted", "duplicate", "not_found", "method_not_allowed", "bad_request", "server_error"}
-    | {kind.code for kind in errors.Rejected.__subclasses__()},
-    "state": {*ALL, "postponed"},
+    "outcome": set(OUTCOMES),
+    "state": set(RUN_STATES),
     "result": {"done", "refused", "sound", "damaged", "failed"},
 }
 
