@@ -132,6 +132,7 @@ def _show(lost: list[Lost]) -> None:
         None, ("happened (UTC)", "found after", "what", "calendar", "title"), rows, elastic=("title",)
     )
     longest = max(lost, key=lambda one: one.late_seconds)
-    verb = "would be recorded" if longest.record["event_id"] is None else "are recorded"
+    recorded = "is recorded" if len(lost) == 1 else "are recorded"
+    verb = "would be recorded" if longest.record["event_id"] is None else recorded
     number = "1 event was" if len(lost) == 1 else f"{len(lost)} events were"
     say(f"{number} missed and {verb}; the oldest was found after {longest.late}.")

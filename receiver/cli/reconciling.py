@@ -180,11 +180,12 @@ async def _found(log: EventReader, number: int) -> list[Lost]:
 
 
 def _lost(event: EventRecord) -> Lost:
-    late = _seconds(event.received_at) - _seconds(event.occurred_at or event.received_at)
-    record = to_record(event) | {"late_seconds": max(late, 0)}
+    # Klen's clock, or a local Klen's, may be ahead of ours.
+    late = max(_seconds(event.received_at) - _seconds(event.occurred_at or event.received_at), 0)
+    record = to_record(event) | {"late_seconds": late}
     what = ", ".join(event.changes) or event.event_type or ""
     row = (short_time(event.occurred_at or ""), _span(late), what, calendar_event(event), event.title or "")
-    return Lost(record, row, max(late, 0))
+    return Lost(record, row, late)
 
 
 def _missing(source: str, finding: Finding, now_ms: int) -> list[Lost]:
