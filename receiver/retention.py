@@ -19,7 +19,7 @@ from storage.errors import LogUnavailable, QueryError
 from storage.work import Limits, Pruned
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from receiver.clock import Clock
     from receiver.config import Config
@@ -72,8 +72,8 @@ async def prune(log: EventLog, limits: Limits) -> dict[str, int]:
     async for things in _old(log, limits):
         for batch in _batches(things):
             began = time.monotonic()
-            pruned = [Pruned(thing.subject, await _words(log, thing)) for thing in batch]
-            went = await log.prune(limits, pruned)
+            bodies = await log.bodies([seq for thing in batch for seq in thing.seqs])
+            went = await log.prune(limits, [Pruned(thing.subject, _words(thing, bodies)) for thing in batch])
             for thing, gone in zip(batch, went, strict=True):
                 if gone:
                     counts.add(thing)
@@ -106,16 +106,16 @@ def _batches(things: list[Old]) -> list[list[Old]]:
     return batches
 
 
-async def _words(log: EventLog, thing: Old) -> tuple[tuple[int, str], ...]:
+def _words(thing: Old, bodies: Mapping[int, bytes]) -> tuple[tuple[int, str], ...]:
     """The words that its events are found by: the index has to be told them."""
-    found = []
-    for seq in thing.seqs:
-        body = await log.body(seq)
-        try:
-            found.append((seq, "" if body is None else words_of(parse_json(body))))
-        except InvalidJSON:  # intake has refused those
-            found.append((seq, ""))
-    return tuple(found)
+    return tuple((seq, _words_in(bodies[seq]) if seq in bodies else "") for seq in thing.seqs)
+
+
+def _words_in(body: bytes) -> str:
+    try:
+        return words_of(parse_json(body))
+    except InvalidJSON:  # intake has refused those
+        return ""
 
 
 class _Counts:

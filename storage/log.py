@@ -90,6 +90,15 @@ class EventReader(Protocol):
         """Every calendar event, in the order of our numbers, also those of which nothing is known."""
         ...
 
+    async def agenda(
+        self, start_ms: int, end_ms: int, *, moved_since_ms: int | None = None
+    ) -> list[CalendarEventRecord]:
+        """Calendar events that are under way in the span, by their beginning, cancelled ones too.
+
+        With `moved_since_ms`, also every one that an event received since has moved, wherever it was before.
+        """
+        ...
+
     async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
         """The events of a calendar event in log order, each with its verdict and what it changed.
 
@@ -113,8 +122,8 @@ class EventReader(Protocol):
         """The next events with their bodies, oldest first; none behind the last."""
         ...
 
-    async def body(self, seq: int) -> bytes | None:
-        """The body of the event of that number."""
+    async def bodies(self, seqs: Sequence[int]) -> dict[int, bytes]:
+        """The bodies of these events, by their numbers, of those that are there."""
         ...
 
     async def old(self, limits: Limits, after: tuple[int, int]) -> OldPage:

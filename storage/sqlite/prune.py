@@ -140,5 +140,6 @@ def old_refused(connection: sqlite3.Connection, before_ms: int) -> int:
 
 def give_back(connection: sqlite3.Connection) -> bool:
     """Give some unused pages back to the file system; whether there are more."""
-    connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+    # A script, since it runs to the end: the pragma gives a row without columns for each page.
+    connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
     return bool(connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -24,6 +24,7 @@ from storage.records import (
     RunRecord,
 )
 from storage.sqlite import calendar, select
+from storage.sqlite.append import chunks
 from storage.sqlite.subjects import Resolution
 from storage.work import StoredValue, Unrouted
 
@@ -90,10 +91,13 @@ def get(connection: sqlite3.Connection, event_id: str) -> EventDetail | None:
     )
 
 
-def body(connection: sqlite3.Connection, seq: int) -> bytes | None:
-    """The body of one event, by its number."""
-    row = connection.execute("SELECT body FROM event WHERE seq = ?", (seq,)).fetchone()
-    return None if row is None else bytes(row[0])
+def bodies(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, bytes]:
+    """The bodies of events, by their numbers."""
+    found: dict[int, bytes] = {}
+    for places, values in chunks([(seq,) for seq in seqs], 1):
+        query = f"SELECT seq, body FROM event WHERE seq IN (VALUES {places})"  # noqa: S608 -- placeholders only
+        found.update(connection.execute(query, values).fetchall())
+    return found
 
 
 def find(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:

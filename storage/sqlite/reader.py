@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from storage.errors import LogUnavailable, LogUnusable, QueryError
-from storage.sqlite import calendar, forget, prune, query, read, reconcile, select
+from storage.sqlite import agenda, calendar, forget, prune, query, read, reconcile, select
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -27,7 +27,7 @@ from storage.sqlite.connection import (
 from storage.sqlite.migrations import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from storage.records import (
         CalendarEventRecord,
@@ -182,6 +182,12 @@ class SqliteReader:
         """See `EventReader.calendar_event_page`."""
         return await self._ask(lambda connection: calendar.page(connection, after, limit))
 
+    async def agenda(
+        self, start_ms: int, end_ms: int, *, moved_since_ms: int | None = None
+    ) -> list[CalendarEventRecord]:
+        """See `EventReader.agenda`."""
+        return await self._ask(lambda connection: agenda.agenda(connection, start_ms, end_ms, moved_since_ms))
+
     async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
         """See `EventReader.history`."""
         return await self._ask(lambda connection: calendar.history(connection, subject, upto_seq))
@@ -205,9 +211,9 @@ class SqliteReader:
         """See `EventReader.contents`."""
         return await self._ask(lambda connection: forget.contents(connection, after_seq))
 
-    async def body(self, seq: int) -> bytes | None:
-        """See `EventReader.body`."""
-        return await self._ask(lambda connection: read.body(connection, seq))
+    async def bodies(self, seqs: Sequence[int]) -> dict[int, bytes]:
+        """See `EventReader.bodies`."""
+        return await self._ask(lambda connection: read.bodies(connection, seqs))
 
     async def old(self, limits: Limits, after: tuple[int, int]) -> OldPage:
         """See `EventReader.old`."""

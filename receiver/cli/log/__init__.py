@@ -7,6 +7,7 @@
     show.py        show
     timeline.py    timeline
     state.py       state
+    agenda.py      agenda
     query.py       sql
     export.py      export
     tail.py        tail
@@ -21,6 +22,7 @@ from __future__ import annotations
 import click
 
 from receiver.cli.common import PipeGroup
+from receiver.cli.log.agenda import agenda
 from receiver.cli.log.export import export
 from receiver.cli.log.forgetting import forget
 from receiver.cli.log.listing import list_events
@@ -49,5 +51,5 @@ def log() -> None:
     """
 
 
-for command in (list_events, search, show, timeline, state, sql, export, tail, quarantine, forget):
+for command in (list_events, search, show, timeline, state, agenda, sql, export, tail, quarantine, forget):
     log.add_command(command)

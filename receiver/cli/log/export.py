@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from storage.log import EventReader
-    from storage.records import EventRecord, Selection
+    from storage.records import CalendarEventRecord, EventRecord, Selection
 
     Write = Callable[[EventRecord], object]
 
@@ -40,18 +40,22 @@ PATIENCE_SECONDS: Final = 2.0
 @click.command()
 @filters
 @limit_option(0, "all")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv", "ics"]), default="jsonl", show_default=True
+)
 @click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Instead of standard output.")
 @config_option
 def export(config_path: str | None, *, form: str, output: str | None, **chosen: Any) -> None:
     """Write events as JSON Lines or as CSV, in UTF-8: those that `log list` with the same filters shows.
 
-    In CSV, changes and runs are JSON, and a cell that a spreadsheet would run begins with '.
+    In CSV, changes and runs are JSON, and a cell that a spreadsheet would run begins with '. As ics, the
+    calendar events that those events are about are written for calendars, each once, as it is known now.
 
     \b
     Example:
       klenhook log export --since 30d > events.jsonl
       klenhook log export --format csv --type 'calendar.*' --output events.csv
+      klenhook log export --format ics --since 90d --output appointments.ics
     """
     selected = selection(**chosen)
     found = ask(config_path, lambda log: _export(log, selected, form, output))
@@ -63,6 +67,8 @@ async def _export(log: EventReader, selected: Selection, form: str, output: str 
     """Write the selected events; how many there were."""
     found = 0
     with _destination(output) as stream:
+        if form == "ics":
+            return await write_calendar(log, selected, stream)
         write = _csv_writer(stream) if form == "csv" else _json_writer(stream)
         progress = _Progress(shown=sys.stderr.isatty() and not stream.isatty())
         async for event in log.stream(selected):
@@ -89,6 +95,37 @@ def _destination(output: str | None) -> Iterator[TextIO]:
         raise fail(
             f"cannot write {printable(output)}: {error.strerror}. What is there is not complete."
         ) from error
+
+
+async def write_calendar(log: EventReader, selected: Selection, stream: TextIO) -> int:
+    """Write the calendar events of the selected events, in the order in which these come; how many events."""
+    from receiver.history import in_order_of_time
+    from receiver.ics import CLOSING, opening, vevent
+
+    found = without_start = 0
+    written: set[int] = set()
+    stream.write(opening())
+    async for event in log.stream(selected):
+        found += 1
+        for known in await _calendar_events(log, event):
+            if known.subject in written:
+                continue
+            written.add(known.subject)
+            uid = known.uuid or f"{known.number}.{known.source}"
+            entry = vevent(uid, in_order_of_time(await log.history(known.subject)))
+            stream.write(entry or "")
+            without_start += entry is None
+    stream.write(CLOSING)
+    if without_start:
+        say(f"{without_start} calendar events were left out, since it is not known when they begin.")
+    return found
+
+
+async def _calendar_events(log: EventReader, event: EventRecord) -> list[CalendarEventRecord]:
+    """The one that the event is about, if it is about one and routed."""
+    name = event.calendar_event_uuid or event.calendar_event_id
+    known = [] if name is None else await log.calendar_events(str(name))
+    return [one for one in known if one.source == event.source]
 
 
 def _json_writer(stream: TextIO) -> Write:
