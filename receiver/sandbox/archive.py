@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,8 +22,6 @@ from receiver.sandbox.webhooks import Webhook
 if TYPE_CHECKING:
     from pathlib import Path
 
-T = TypeVar("T", Appointment, Delivery, Webhook)
-
 APPLICATION_ID: Final = 0x6B6C5342
 """Tells that a SQLite file is a sandbox's."""
 TABLE: Final = """
@@ -33,6 +32,17 @@ _adapters: Final[dict[str, TypeAdapter[Any]]] = {
     one.__name__: TypeAdapter(one) for one in (Appointment, Delivery, Webhook)
 }
 _clock: Final = TypeAdapter(tuple[int, datetime])
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """All that an earlier run left; nothing of a new file."""
+
+    seed: int | None
+    now: datetime | None
+    appointments: list[Appointment]
+    webhooks: list[Webhook]
+    deliveries: list[Delivery]
 
 
 class Archive:
@@ -48,19 +58,19 @@ class Archive:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            (mark,) = self._db.execute("PRAGMA application_id").fetchone()
-            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if mark != APPLICATION_ID and tables:
-                raise SandboxError(f"{path} belongs to another program. Name another file, or a new one.")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=OFF")
-            self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            self._db.execute(TABLE)
         except (OSError, sqlite3.Error) as error:
+            raise SandboxError(f"Cannot keep the sandbox in {path}: {error}.") from None
+        try:
+            self._set_up()
+            self.kept = self._read_all()
+        except sqlite3.Error as error:
+            self.close()
             raise SandboxError(
                 f"Cannot keep the sandbox in {path}: {error}. Does another sandbox use it?"
             ) from None
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Unlock the file."""
@@ -80,33 +90,37 @@ class Archive:
         """What cannot be seen from the items."""
         self._write("clock", 0, _clock.dump_json((seed, now)).decode())
 
-    def clock(self) -> tuple[int, datetime] | None:
-        """Seed and time as they were saved last; None for a new file.
+    def _set_up(self) -> None:
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        (mark,) = self._db.execute("PRAGMA application_id").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if mark != APPLICATION_ID and tables:
+            raise SandboxError(f"{self._path} belongs to another program. Name another file, or a new one.")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        self._db.execute(TABLE)
 
-        Raises:
-            SandboxError: see `load`.
-        """
-        row = self._db.execute("SELECT value FROM items WHERE kind = 'clock'").fetchone()
-        return self._read(_clock, row[0]) if row else None
+    def _read_all(self) -> Kept:
+        try:
+            [(seed, now)] = self._read("clock", _clock) or [(None, None)]
+            items = {kind: self._read(kind, adapter) for kind, adapter in _adapters.items()}
+        except ValidationError:
+            raise self._damaged() from None
+        deliveries = items["Delivery"]
+        if [one.number for one in deliveries] != list(range(1, len(deliveries) + 1)):
+            raise self._damaged()
+        return Kept(seed, now, items["Appointment"], items["Webhook"], deliveries)
 
-    def load(self, kind: type[T]) -> list[T]:
-        """All items of a kind, by number.
+    def _damaged(self) -> SandboxError:
+        return SandboxError(f"{self._path} is damaged. Remove it to begin anew.")
 
-        Raises:
-            SandboxError: something in the file is not what a sandbox writes.
-        """
-        rows = self._db.execute("SELECT value FROM items WHERE kind = ? ORDER BY id", (kind.__name__,))
-        adapter = _adapters[kind.__name__]
-        return [self._read(adapter, value) for (value,) in rows]
+    def _read(self, kind: str, adapter: TypeAdapter[Any]) -> list[Any]:
+        rows = self._db.execute("SELECT value FROM items WHERE kind = ? ORDER BY id", (kind,))
+        return [adapter.validate_json(value) for (value,) in rows]
 
     def _write(self, kind: str, number: int, value: str) -> None:
         self._db.execute(
             "INSERT INTO items VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             (kind, number, value),
         )
-
-    def _read(self, adapter: TypeAdapter[Any], value: str) -> Any:
-        try:
-            return adapter.validate_json(value)
-        except ValidationError:
-            raise SandboxError(f"{self._path} is damaged. Remove it to begin anew.") from None

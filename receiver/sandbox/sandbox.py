@@ -20,12 +20,10 @@ from receiver.sandbox.account import Account
 from receiver.sandbox.agenda import Agenda
 from receiver.sandbox.api import CalendarAPI
 from receiver.sandbox.application import application
-from receiver.sandbox.appointment import Appointment
-from receiver.sandbox.archive import Archive
+from receiver.sandbox.archive import Archive, Kept
 from receiver.sandbox.clock import SandboxClock
 from receiver.sandbox.control import Control
 from receiver.sandbox.courier import Courier
-from receiver.sandbox.delivery import Delivery
 from receiver.sandbox.errors import SandboxError
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.keys import DEFAULT_KEYS, KeyRing
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from receiver.sandbox.appointment import Appointment
+    from receiver.sandbox.delivery import Delivery
     from receiver.sandbox.keys import APIKey
     from receiver.sandbox.world import Happening
 
@@ -75,15 +75,13 @@ class Sandbox:
         self.host = host
         self.port = port
         self._archive = Archive(db) if db else None
-        kept = self._archive.clock() if self._archive else None
-        kept_seed, kept_time = kept or (secrets.randbits(32), None)
-        self.seed = kept_seed if seed is None else seed
+        kept = self._archive.kept if self._archive else Kept(None, None, [], [], [])
+        self.seed = next(one for one in (seed, kept.seed, secrets.randbits(32)) if one is not None)
         now = start or datetime.now(UTC)
-        self.clock = SandboxClock(speed=speed, start=max(now, kept_time) if kept_time else now)
+        self.clock = SandboxClock(speed=speed, start=max(now, kept.now or now))
         self.keys = KeyRing(keys, self.clock)
-        archive = self._archive
-        self.world = World(self.seed, appointments=archive.load(Appointment) if archive else ())
-        self.webhooks = Webhooks(self.seed, webhooks=archive.load(Webhook) if archive else ())
+        self.world = World(self.seed, appointments=kept.appointments)
+        self.webhooks = Webhooks(self.seed, webhooks=kept.webhooks)
         self.courier = Courier(
             self.webhooks, self.clock, self.seed, faults or Faults(), on_change=self._delivery_changed
         )
@@ -119,7 +117,7 @@ class Sandbox:
         if self._archive:
             self._stack.callback(self._archive.close)
             self._stack.callback(self._keep_clock)
-        await self.courier.start(self._archive.load(Delivery) if self._archive else ())
+        await self.courier.start(self._archive.kept.deliveries if self._archive else ())
         self._stack.push_async_callback(self.courier.stop)
         calendar = CalendarAPI(self.account, self.keys)
         management = ManagementAPI(self, self.keys)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -270,6 +272,48 @@ class TestArchive:
         assert len({got.headers["X-Klen-Delivery-ID"] for got in there}) == 2
         assert all(got.is_signed_with(SECRET) for got in there)
         assert file.stat().st_mode & 0o77 == 0
+
+    async def test_what_is_gone_stays_gone(self, there: Endpoint, tmp_path: Any) -> None:
+        """A deleted webhook is not back after a restart, and a rotated secret is the new one."""
+        file = tmp_path / "sandbox.db"
+        async with asking(Sandbox(speed=0, db=file)) as ask:
+            gone, kept = ask.sandbox.register(there.url), ask.sandbox.register(there.url)
+            assert (await ask("POST", f"/api/v1/webhooks/{gone.id}/delete")).status == 200
+            secret = ask.sandbox.rotate(kept).secret
+        async with asking(Sandbox(speed=0, db=file)) as ask:
+            assert [(one.id, one.secret) for one in ask.sandbox.webhooks] == [(kept.id, secret)]
+
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            "UPDATE items SET value = '{}' WHERE kind = 'Appointment'",
+            "UPDATE items SET value = 'x' WHERE kind = 'clock'",
+            "DELETE FROM items WHERE kind = 'Delivery' AND id = 1",
+        ],
+    )
+    async def test_a_damaged_file(self, there: Endpoint, tmp_path: Any, harm: str) -> None:
+        """What no sandbox has written is refused, with what to do."""
+        file = tmp_path / "sandbox.db"
+        async with asking(Sandbox(speed=0, db=file)) as ask:
+            await self.first(ask, there)
+            await ask.book()
+            await ask.sandbox.idle()
+        with closing(sqlite3.connect(file)) as harmed, harmed:
+            harmed.execute(harm)
+
+        with pytest.raises(SandboxError, match="is damaged"):
+            Sandbox(db=file)
+
+    async def test_a_full_disk(self, there: Endpoint, tmp_path: Any) -> None:
+        """When the file cannot be written any more, the sandbox goes on in memory."""
+        async with asking(Sandbox(speed=0, db=tmp_path / "sandbox.db")) as ask:
+            ask.sandbox.register(there.url)
+            assert ask.sandbox._archive is not None
+            ask.sandbox._archive._db.execute("PRAGMA query_only=ON")
+            await ask.book()
+            await ask.sandbox.jump(HOUR)
+
+        assert there.kinds == ["calendar.created"]
 
     async def test_it_is_locked(self, tmp_path: Any) -> None:
         """A second sandbox on the same file is refused, and a file of somebody else's is left alone."""

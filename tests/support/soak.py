@@ -91,6 +91,7 @@ async def soak(folder: Path, *, appointments: int, changes: int, kills: int, see
                     while not sandbox.courier.deliveries[half].attempts:
                         await asyncio.sleep(0)
                     service.kill()
+                    burst(sandbox, 2)
                     await sandbox.idle()
                     service = await _serving(folder, port)
                 await sandbox.jump(timedelta(minutes=10))
