@@ -19,6 +19,7 @@ from receiver.folding import Folding, rows_of
 from receiver.jsonbody import parse_json
 from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
+from receiver.twins import without_twins
 from receiver.words import words_of
 from storage.records import ChangeRecord
 from storage.work import NewRun, Routing
@@ -100,7 +101,7 @@ class Router:
         if not events:
             return False
         folding = Folding()
-        routings = await self._routings(events, folding)
+        routings = await without_twins(self._log, events, await self._routings(events, folding))
         if not await self._log.route(routings, now_ms=self._clock.now_ms(), states=folding.states()):
             return True  # somebody else has changed what is known; nothing was recorded
         for event, routing in zip(events, routings, strict=True):

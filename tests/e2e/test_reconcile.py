@@ -130,6 +130,32 @@ async def test_the_running_service_does_it(tmp_path: Path) -> None:
         assert await run(tmp_path) == []
 
 
+async def test_a_webhook_that_comes_after_all_is_no_news(tmp_path: Path) -> None:
+    """It is recorded, its runs as skipped; a later one that happens to say the same is handed on."""
+    async with vendor(tmp_path) as (_, klen), Service(load_config(tmp_path / "config.toml")) as service:
+        made = await book(klen)
+        await run(tmp_path)
+        details = (await klen.event(made.uuid or "")).raw
+        content = {key: details[key] for key in ("id", "uuid", "title", "status", "start_time", "end_time")}
+
+        async def deliver(kind: str, seconds: int) -> None:
+            moment = datetime.fromisoformat(details["created_at"]) + timedelta(seconds=seconds)
+            body = {"event_type": kind, "calendar_event": content, "timestamp": moment.isoformat()}
+            assert (await post(service.port, json.dumps(body).encode())).status == 200
+
+        await deliver("calendar.created", 1)
+        await deliver("calendar.updated", 2)
+        await deliver("calendar.created", 86_400)
+
+        async def states() -> Any:
+            found = [
+                one.runs.get("note") async for one in service.log.stream(Selection(after_seq=0, limit=0))
+            ]
+            return found if len(found) == 4 and not {None, "pending", "running"} & set(found) else None
+
+        assert await eventually(states) == ["done", "skipped", "done", "done"]
+
+
 async def test_it_runs_by_the_clock(tmp_path: Path) -> None:
     """What is missed while the service runs is found by itself; what was there before the log is none."""
     async with vendor(tmp_path, '[reconcile]\nevery = "1s"') as (_, klen):
