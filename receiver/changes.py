@@ -101,14 +101,16 @@ def fold(state: State | None, told: Told) -> tuple[State, Verdict, tuple[Change,
     changes = tuple(_facts(known, told))
     if newest is not None and told.mark.at_ms < newest.at_ms:
         return merged, "stale", changes
-    changes = tuple(sorted((*changes, *_differences(known, merged, told)), key=_rank))
+    is_new = known.differs(told)
+    if is_new or CUSTOMER in told.fields:
+        changes = tuple(sorted((*changes, *_differences(known, merged, told)), key=_rank))
     verdict: Verdict = "fresh"
     if newest is not None:
         if told.mark.at_ms == newest.at_ms and known.contradicts(told):
             verdict = "conflicting"
         elif _is_impossible(known, changes):
             verdict = "impossible"
-        elif not known.differs(told):
+        elif not is_new:
             verdict = "same"
     return merged, verdict, changes
 

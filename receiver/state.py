@@ -11,6 +11,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import orjson
+from pydantic_core import from_json
+
 from receiver.told import CUSTOMER, PREVIOUS, Mark, same
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ _ORDER: Final = {
     )
 }
 _PART: Final = f"{CUSTOMER}."
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_slow = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 class _Field(NamedTuple):
@@ -100,7 +103,8 @@ class State:
     def differs(self, told: Told) -> bool:
         """Whether an event tells anything that is not known, or is known otherwise."""
         return any(
-            (field := self._fields.get(path)) is None or not same(path, field.value, value)
+            (field := self._fields.get(path)) is None
+            or (value != field.value and not same(path, field.value, value))
             for path, value in told.fields.items()
         )
 
@@ -119,12 +123,18 @@ class State:
             return self
         number, marks = len(self._marks), (*self._marks, told.mark)
         fields = dict(self._fields)
+        is_newest = self._newest is None or told.mark > self._newest
         for path, value in told.fields.items():
             field = fields.get(path)
-            fields[path] = (
-                _merged(field, path, value, number, marks) if field else _Field(value, (number,), -1)
-            )
-        newest = told.mark if self._newest is None else max(self._newest, told.mark)
+            if field is None:
+                fields[path] = _Field(value, (number,), -1)
+            elif not is_newest:
+                fields[path] = _merged(field, path, value, number, marks)
+            elif value == field.value or same(path, field.value, value):
+                fields[path] = _Field(value, (*field.run, number), field.before)
+            else:
+                fields[path] = _Field(value, (number,), field.run[-1])
+        newest = told.mark if is_newest or self._newest is None else self._newest
         if len(marks) > MOST_MARKS:
             marks, fields = _fewer(marks, fields, newest)
         booked_ms = self.booked_ms
@@ -149,17 +159,15 @@ class State:
 
     def calendar_event(self) -> dict[str, Any]:
         """The calendar event by the vendor's field names, in a fixed order."""
-        found: dict[str, Any] = {}
-        for path, value in sorted(self.values().items(), key=_place):
-            if path.startswith(_PART):
-                parts = found.get(CUSTOMER)
-                found[CUSTOMER] = {
-                    **(parts if isinstance(parts, dict) else {}),
-                    path.removeprefix(_PART): value,
-                }
-            elif path not in PREVIOUS:
-                found[path] = value
-        return found
+        values = self.values()
+        found = {name: values.get(name) for name in _ORDER if name in values or name == CUSTOMER}
+        parts = {path.removeprefix(_PART): value for path, value in values.items() if path.startswith(_PART)}
+        if parts:
+            found[CUSTOMER] = {name: parts[name] for name in sorted(parts)}
+        elif CUSTOMER not in values:
+            del found[CUSTOMER]
+        others = [path for path in values if path not in found and not path.startswith(_PART)]
+        return found | {path: values[path] for path in sorted(others) if path not in PREVIOUS}
 
     def provenance(self) -> dict[str, Mark]:
         """By field, the event that set it: since which none has told another value.
@@ -186,23 +194,33 @@ class State:
 
     def memory(self) -> str:
         """JSON of what the log keeps beside `calendar_event` to make this state again with `recalled`."""
-        shown = _flat(self.calendar_event())
+        cleared = CUSTOMER in self._fields
         groups: dict[tuple[tuple[int, ...], int], list[str]] = {}
+        hidden: dict[str, Any] = {}
         for path, field in self._fields.items():
             groups.setdefault(field[1:], []).append(path)
-        largest = max(groups, key=lambda key: len(groups[key]), default=None)
+            if path in PREVIOUS or (cleared and path.startswith(CUSTOMER)):
+                hidden[path] = field.value
         # The largest group has every path that no other one names.
+        largest = max(groups, key=lambda key: len(groups[key]), default=None)
         listed = [[*key] if key == largest else [*key, paths] for key, paths in groups.items()]
-        hidden = {path: field.value for path, field in self._fields.items() if path not in shown}
         newest = None if self._newest is None else self._marks.index(self._newest)
         return encode([self._marks, newest, self.booked_ms, listed, hidden])
 
 
+def encode(value: Any) -> str:
+    """Compact JSON. What it gets came through `told`, so there is nothing in it that JSON has not."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, or very deep nesting
+        return _slow.encode(value)
+
+
 def recalled(calendar_event: str, memory: str) -> State:
     """The state that `State.calendar_event`, as JSON, and `State.memory` were taken from."""
-    marks_told, newest, booked_ms, listed, hidden = json.loads(memory)
+    marks_told, newest, booked_ms, listed, hidden = from_json(memory)
     marks = tuple(Mark(*mark) for mark in marks_told)
-    values = {**_flat(json.loads(calendar_event)), **hidden}
+    values = {**_flat(from_json(calendar_event)), **hidden}
     named = {
         path: (tuple(run), before) for run, before, *paths in listed for path in (paths[0] if paths else ())
     }

@@ -33,6 +33,9 @@ _NEVER_NULL: Final = frozenset({"id", "uuid", "title", "status", "start_time", "
 _IMPLIED: Final = {"calendar.cancelled": "cancelled", "calendar.completed": "completed"}
 """The status of an event that does not carry it."""
 _TIMES: Final = frozenset({"start_time", "end_time", *PREVIOUS})
+_PART: Final = f"{CUSTOMER}."
+_CLEAN: Final = frozenset({bool, int, type(None)})
+"""Types of values that need no cleaning."""
 _surrogates = re.compile("[\ud800-\udfff]")
 
 
@@ -92,13 +95,14 @@ def _normal(path: str, value: Any) -> Any:
 def _fields(calendar_event: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in calendar_event.items():
-        if name == CUSTOMER and isinstance(value, dict):
+        if name == CUSTOMER and type(value) is dict:
             for part, content in value.items():
-                fields[f"{CUSTOMER}.{_clean(part)}"] = _clean(content)
-        elif not (
-            name in _UNTOLD or name.startswith(f"{CUSTOMER}.") or (value is None and name in _NEVER_NULL)
-        ):
-            fields[_clean(name)] = _clean(value)
+                fields[f"{CUSTOMER}.{_clean(part)}"] = content if type(content) in _CLEAN else _clean(content)
+        elif name in _UNTOLD or name.startswith(_PART) or (value is None and name in _NEVER_NULL):
+            continue
+        else:
+            key = name if name.isascii() else _clean(name)
+            fields[key] = value if type(value) in _CLEAN else _clean(value)
     return fields
 
 
@@ -108,12 +112,18 @@ def _rank(event_type: str | None, status: object) -> int:
     return 0 if event_type == "calendar.created" else 1
 
 
+def _is_plain(value: Any) -> bool:
+    return type(value) in _CLEAN or (type(value) is str and value.isascii())
+
+
 def _clean(value: Any) -> Any:
     """The value as it can be stored and read again: with neither half characters nor infinite numbers."""
     if isinstance(value, str):
-        return reading.text(value)
+        return value if value.isascii() else reading.text(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict) and all(map(_is_plain, value)) and all(map(_is_plain, value.values())):
+        return value
     if isinstance(value, (dict, list)) and value:
         text = json.dumps(value, ensure_ascii=False)
         if "Infinity" in text or not text.isascii():

@@ -237,6 +237,12 @@ THIRD = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX change_by_event ON change (seq)",
     "CREATE INDEX routing_by_verdict ON routing (verdict) WHERE verdict IS NOT NULL",
+    # Filters of lists lead an index each, with the number of the event next: a page is one of its ends.
+    "CREATE INDEX run_by_handler ON run (handler_id, seq)",
+    "DROP INDEX run_by_state",
+    """CREATE INDEX run_by_state ON run (state, seq, handler_id)
+        WHERE state NOT IN ('pending', 'running', 'done')""",
+    "CREATE INDEX event_by_source ON event (source_id) WHERE source_id > 1",
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from storage.records import (
@@ -165,6 +165,8 @@ UNROUTED: Final = (
     "FROM event e JOIN source USING (source_id)"
 )
 """What routing an event needs; a condition follows."""
+_FLAGS: Final = 12
+"""The column of the flags."""
 
 
 def unrouted(connection: sqlite3.Connection, limit: int) -> list[Unrouted]:
@@ -179,8 +181,7 @@ def unrouted(connection: sqlite3.Connection, limit: int) -> list[Unrouted]:
     numbers = Resolution(connection, named).numbers
     states = calendar.states(connection, {number for number in numbers if number is not None})
     return [
-        replace(event, number=number, known=states.get(number or 0))
-        for event, number in zip(events, numbers, strict=True)
+        _unrouted(*row, number, states.get(number or 0)) for row, number in zip(rows, numbers, strict=True)
     ]
 
 
@@ -190,7 +191,9 @@ def unrouted_from(rows: Iterable[tuple[Any, ...]]) -> list[Unrouted]:
 
 
 def _unrouted(*row: Any) -> Unrouted:
-    values: tuple[Any, ...] = (*row[:-2], tuple((row[-2] or "").split()))
+    values: list[Any] = list(row)
+    values[_FLAGS] = tuple((row[_FLAGS] or "").split())
+    del values[_FLAGS + 1]  # the number of its source
     return Unrouted(*values)
 
 

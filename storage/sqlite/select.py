@@ -5,7 +5,7 @@ The rule easiest to break: `--handler` and `--status` together mean one run that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from storage.sqlite import search
 
@@ -18,9 +18,20 @@ PAGE: Final = 500
 """Most events of one reading transaction."""
 _DIGITS: Final = 18
 """Longer numbers may not fit into a column, and the vendor has none."""
-_COMMON: Final = ("pending", "running", "done")
+UNORDERED: Final = 10_000
+FEW: Final = 5_000
+"""Events that may be sorted for an answer."""
+
+# Word for word the conditions of indexes, or SQLite does not see that it may use them.
 _RARE: Final = "run.state NOT IN ('pending', 'running', 'done')"
-"""Word for word the condition of the index `run_by_state`, or SQLite does not see that it may use it."""
+_UNFINISHED: Final = (
+    "run.subject_id IS NOT NULL AND run.state IN ('pending', 'running', 'retrying')",
+    "run.due_at IS NOT NULL",
+    "run.state = 'running'",
+)
+"""Runs that are not finished: those in a line, those that are due, and those that run."""
+_SELDOM: Final = ("retrying", "skipped", "discarded", "dead")
+"""The states of `_RARE`."""
 
 
 class Where:
@@ -39,65 +50,121 @@ class Where:
         return " AND ".join(self.conditions) or "1"
 
 
+class Walk(NamedTuple):
+    """An index that is walked from one of its ends, as far as needed. The rarest filter leads.
+
+    SQLite keeps to the order of a CROSS JOIN.
+    """
+
+    found: str
+    seq: str
+    """The event's number there."""
+    repeats: bool = False
+    """Whether it may come to an event more than once."""
+
+
+def _walk(selection: Selection) -> Walk:
+    if selection.words:
+        return Walk("search CROSS JOIN event e ON e.seq = search.rowid", "search.rowid")
+    if selection.change is not None:
+        return Walk("change CROSS JOIN event e ON e.seq = change.seq", "change.seq")
+    if selection.verdict is not None:
+        return Walk("routing judged CROSS JOIN event e ON e.seq = judged.seq", "judged.seq")
+    if selection.run_state in _SELDOM or (selection.handler and selection.run_state in (None, "done")):
+        return Walk("run CROSS JOIN event e ON e.seq = run.seq", "run.seq", repeats=True)
+    return Walk("event e", "e.seq")
+
+
 def count(connection: sqlite3.Connection, selection: Selection) -> int:
     """How many events are selected."""
-    found, _ = _walk(selection)
-    where = _where(connection, selection)
-    query = f"SELECT count(*) FROM {found} WHERE {where}"  # noqa: S608 -- conditions below, values bound
+    walk = _walk(selection)
+    where = _where(connection, selection, walk)
+    number = f"count(DISTINCT {walk.seq})" if walk.repeats else "count(*)"
+    query = f"SELECT {number} FROM {walk.found} WHERE {where}"  # noqa: S608 -- conditions below, values bound
     return int(connection.execute(query, where.values).fetchone()[0])
 
 
 def page(connection: sqlite3.Connection, selection: Selection, before_seq: int | None) -> list[int]:
     """The next numbers: ascending behind `after_seq`, else descending below `before_seq`."""
-    found, seq = _walk(selection)
-    where = _where(connection, selection)
+    walk = _walk(selection)
+    where = _where(connection, selection, walk)
     if before_seq is not None:
-        where.add(f"{seq} < ?", before_seq)
+        where.add(f"{walk.seq} < ?", before_seq)
     direction = "DESC" if selection.after_seq is None else "ASC"
     most = min(selection.limit or PAGE, PAGE)
-    query = f"SELECT e.seq FROM {found} WHERE {where} ORDER BY {seq} {direction} LIMIT {most}"  # noqa: S608 -- as above
+    query = (
+        f"SELECT {walk.seq} FROM {walk.found} WHERE {where} "  # noqa: S608 -- as above
+        f"{f'GROUP BY {walk.seq} ' if walk.repeats else ''}ORDER BY {walk.seq} {direction} LIMIT {most}"
+    )
     return [int(row[0]) for row in connection.execute(query, where.values)]
 
 
-def _walk(selection: Selection) -> tuple[str, str]:
-    """Where events are found, and their number there: an index that is walked from an end, as far as needed.
-
-    The rarest filter leads. SQLite keeps to the order of a CROSS JOIN.
-    """
-    if selection.words:
-        return "search CROSS JOIN event e ON e.seq = search.rowid", "search.rowid"
-    if selection.change is not None:
-        return "change CROSS JOIN event e ON e.seq = change.seq", "change.seq"
-    if selection.verdict is not None:
-        return "routing judged CROSS JOIN event e ON e.seq = judged.seq", "judged.seq"
-    return "event e", "e.seq"
-
-
-def _where(connection: sqlite3.Connection, selection: Selection) -> Where:
+def _where(connection: sqlite3.Connection, selection: Selection, walk: Walk) -> Where:
     where = Where()
-    _, seq = _walk(selection)
     if selection.words:
         where.add("search MATCH ?", search.expression(connection, selection.words))
     if selection.after_seq is not None:
-        where.add(f"{seq} > ?", selection.after_seq)
-    _of_event(where, selection)
-    _of_routing(where, selection, seq)
+        where.add(f"{walk.seq} > ?", selection.after_seq)
+    _of_time(where, selection, walk.seq)
+    _of_event(connection, where, selection)
+    _of_routing(where, selection, walk.seq)
     if selection.calendar_event is not None:
         _about(connection, where, selection.calendar_event)
     if any(part is not None for part in (selection.handler, selection.run_state, selection.code_version)):
-        _with_run(where, selection)
+        _with_run(where, selection, walk)
     return where
 
 
-def _of_event(where: Where, selection: Selection) -> None:
-    if selection.since_ms is not None:
-        where.add("e.received_at >= ?", selection.since_ms)
-    if selection.until_ms is not None:
-        where.add("e.received_at < ?", selection.until_ms)
+def _of_time(where: Where, selection: Selection, seq: str) -> None:
+    """Times received, and where in the log those are: numbers and times go up together.
+
+    But not quite: what came in at once, or while the clock was set back, may stand among `UNORDERED` others.
+    """
+    for sign, time_ms, end, direction in (
+        (">=", selection.since_ms, "min", "ASC"),
+        ("<", selection.until_ms, "max", "DESC"),
+    ):
+        if time_ms is None:
+            continue
+        where.add(f"e.received_at {sign} ?", time_ms)
+        where.add(
+            f"{seq} {'<=' if end == 'max' else '>='} (SELECT {end}(seq) FROM (SELECT seq FROM event "  # noqa: S608 -- the words above
+            f"WHERE received_at {sign} ? ORDER BY received_at {direction} LIMIT {UNORDERED}))",
+            time_ms,
+        )
+
+
+def _of_event(connection: sqlite3.Connection, where: Where, selection: Selection) -> None:
     if selection.type_glob is not None:
-        where.add("e.event_type GLOB ?", selection.type_glob)
+        _of_type(connection, where, selection.type_glob)
     if selection.source is not None:
-        where.add("e.source_id = (SELECT source_id FROM source WHERE name = ?)", selection.source)
+        row = connection.execute(
+            "SELECT source_id FROM source WHERE name = ?", (selection.source,)
+        ).fetchone()
+        # Word for word the condition of the index `event_by_source`: the first source has most of the events.
+        where.add(
+            "e.source_id > 1 AND e.source_id = ?" if row and row[0] > 1 else "e.source_id = ?", *(row or [0])
+        )
+        if row is None:
+            where.add("0")
+
+
+def _of_type(connection: sqlite3.Connection, where: Where, glob: str) -> None:
+    """Types that fit. Few events of them come from the index; if they are many, the walk meets them soon."""
+    names = connection.execute(
+        "WITH RECURSIVE type (name) AS (SELECT min(event_type) FROM event UNION ALL SELECT "
+        "(SELECT min(event_type) FROM event WHERE event_type > name) FROM type WHERE name IS NOT NULL) "
+        "SELECT name FROM type WHERE name GLOB ?",
+        (glob,),
+    ).fetchall()
+    places = ", ".join("?" * len(names))
+    numbers = f"SELECT seq FROM event WHERE event_type IN ({places})"  # noqa: S608 -- placeholders only
+    values = [row[0] for row in names]
+    found = connection.execute(f"SELECT count(*) FROM ({numbers} LIMIT {FEW})", values).fetchone()[0]  # noqa: S608 -- as above
+    if found < FEW:
+        where.add(f"e.seq IN ({numbers})", *values)
+    else:
+        where.add(f"+e.event_type IN ({places})", *values)
 
 
 def _of_routing(where: Where, selection: Selection, seq: str) -> None:
@@ -129,13 +196,19 @@ def _about(connection: sqlite3.Connection, where: Where, name: str) -> None:
     )
 
 
-def _with_run(where: Where, selection: Selection) -> None:
+def _with_run(where: Where, selection: Selection, walk: Walk) -> None:
     """Events with one run that is all of it: of this handler, in this state, and made by this code."""
     run = Where()
     of_run(run, selection)
-    if selection.run_state is not None and selection.run_state not in _COMMON:
+    if selection.run_state in _SELDOM:
+        run.add(_RARE)
+    if walk.seq == "run.seq":
+        where.add(str(run), *run.values)
+    elif selection.run_state is not None and selection.run_state != "done":
         # From the few runs to their events, not from every event to its runs.
-        where.add(f"e.seq IN (SELECT run.seq FROM run WHERE {_RARE} AND {run})", *run.values)  # noqa: S608 -- conditions of of_run
+        parts = [_RARE] if selection.run_state in _SELDOM else _UNFINISHED
+        runs = " UNION ".join(f"SELECT run.seq FROM run WHERE {part} AND {run}" for part in parts)  # noqa: S608 -- conditions of of_run
+        where.add(f"e.seq IN ({runs})", *run.values * len(parts))
     else:
         where.add(f"EXISTS (SELECT 1 FROM run WHERE run.seq = e.seq AND {run})", *run.values)  # noqa: S608 -- as above
 
