@@ -13,7 +13,8 @@ import pytest
 
 from receiver.events import CalendarUpdated, parse_event
 from receiver.sandbox import Sandbox
-from tests.support.endpoint import Endpoint, endpoint
+from receiver.sandbox.delivery import ANSWER_SECONDS
+from tests.support.endpoint import HANG, Endpoint, endpoint
 from tests.support.sandbox import THEN, Asker, asking
 
 if TYPE_CHECKING:
@@ -185,6 +186,27 @@ async def test_a_retry_that_succeeds(ask: Asker, there: Endpoint) -> None:
 
     assert there.kinds == ["calendar.created", "calendar.updated", "calendar.created"]
     assert {delivery.state for delivery in ask.sandbox.courier.deliveries} == {"delivered"}
+
+
+async def test_a_hanging_endpoint(ask: Asker, there: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an answer in time the attempt has failed; meanwhile other appointments are told."""
+    assert ANSWER_SECONDS == 10
+    monkeypatch.setattr("receiver.sandbox.post.ANSWER_SECONDS", 0.5)
+    await ask.sandbox.courier._post.close()
+    await ask.sandbox.courier._post.open()
+    there.answers = [HANG]
+    await ask.book(is_reminder_enabled=False)
+    while not there.got:
+        await asyncio.sleep(0.01)
+    await ask.book(is_reminder_enabled=False)
+    while len(there.got) < 2:
+        await asyncio.sleep(0.01)
+    slow, other = ask.sandbox.courier.deliveries
+    assert slow.attempts == []
+    await ask.sandbox.idle()
+
+    assert (other.state, slow.state) == ("delivered", "waiting")
+    assert [attempt.note for attempt in slow.attempts] == ["no answer within 0.5 seconds"]
 
 
 async def test_nobody_there(ask: Asker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from tests.support.klen import signature
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+
+
+HANG = -1
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Got:
 
 
 class Endpoint:
-    """Answers with the next of `answers`, then with 200."""
+    """Answers with the next of `answers`, then with 200; to `HANG`, not at all."""
 
     def __init__(self) -> None:
         self.got: list[Got] = []
@@ -51,14 +55,19 @@ class Endpoint:
 
     async def receive(self, request: web.BaseRequest) -> web.Response:
         self.got.append(Got(request.headers, await request.read()))
-        return web.Response(status=self.answers.pop(0) if self.answers else 200, text="thank you")
+        status = self.answers.pop(0) if self.answers else 200
+        if status == HANG:
+            await asyncio.sleep(3600)
+        # A sender that followed it would come back.
+        headers = {"Location": self.url} if status in range(300, 400) else {}
+        return web.Response(status=status, headers=headers, text="thank you")
 
 
 @asynccontextmanager
 async def endpoint() -> AsyncIterator[Endpoint]:
     """On a free port."""
     there = Endpoint()
-    runner = web.ServerRunner(web.Server(there.receive))
+    runner = web.ServerRunner(web.Server(there.receive), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     there.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhooks/klen"

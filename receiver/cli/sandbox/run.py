@@ -49,7 +49,7 @@ def _moment(_ctx: click.Context, _option: click.Parameter, text: str | None) -> 
 @click.option("--allow-remote", is_flag=True, help="Let other machines in, though everybody knows the keys.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0, 1_000_000),
+    type=click.FloatRange(0, 100_000),
     default=1,
     help="Sandbox seconds in a second, for retries, reminders, completions and limits.  [default: 1]",
 )
