@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         EventRecord,
         HandlerBacklog,
         HistoryRecord,
+        LogStats,
         LogStatus,
         LogVitals,
         NamedRecord,
@@ -188,6 +189,10 @@ class EventReader(Protocol):
 
     async def found_by(self, reconciliation_id: int) -> list[str]:
         """The ids of the events that one of them has found, in log order."""
+        ...
+
+    async def stats(self, since_ms: int, until_ms: int) -> LogStats:
+        """Numbers of what was received in this span. They may take a minute."""
         ...
 
     async def backlog(self) -> list[HandlerBacklog]:

@@ -293,6 +293,26 @@ class HistoryRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogStats:
+    """Numbers of a span of the log. Lists are sorted."""
+
+    types: dict[str, int]
+    verdicts: dict[str, int]
+    changes: dict[str, int]
+    handlers: dict[str, dict[RunState, int]]
+    days: dict[str, int]
+    """Events by the day they were received, in UTC."""
+    lead_ms: list[int]
+    """From booking to beginning."""
+    notice_ms: list[int]
+    """From cancelling to beginning."""
+    reschedules: dict[int, int]
+    """By how often it was moved, the number of calendar events."""
+    delay_ms: list[int]
+    """From happening, by the vendor's clock, to arriving here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineRecord:
     """One signed body that could not be read."""
 

@@ -268,7 +268,7 @@ class SqliteLog(SqliteReader):
 
     async def unfinished(self) -> Mapping[str, int]:
         """See `EventLog.unfinished`."""
-        return await self._ask(vitals.unfinished, limited=False)
+        return await self._ask(vitals.unfinished, seconds=None)
 
     async def rewrite(self, events: Sequence[Rewriting], restated: Restated | None) -> bool:
         """See `EventLog.rewrite`."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from storage.errors import LogUnavailable, LogUnusable, QueryError
-from storage.sqlite import agenda, calendar, forget, prune, query, read, reconcile, select
+from storage.sqlite import agenda, calendar, forget, prune, query, read, reconcile, select, stats
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.connection import (
     check_header,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         EventRecord,
         HandlerBacklog,
         HistoryRecord,
+        LogStats,
         LogStatus,
         NamedRecord,
         QuarantineRecord,
@@ -61,6 +62,8 @@ READ_SECONDS: Final = 2.0
 """A reading transaction pins the write-ahead file, so none may be long."""
 SQL_SECONDS: Final = 10.0
 """What a person's own query may take."""
+STATS_SECONDS: Final = 120.0
+"""What numbers over all of a large log may take."""
 
 
 class SqliteReader:
@@ -102,17 +105,21 @@ class SqliteReader:
             )
         return reader
 
-    async def _ask(self, question: Callable[[sqlite3.Connection], T], *, limited: bool = True) -> T:
+    async def _ask(
+        self, question: Callable[[sqlite3.Connection], T], *, seconds: float | None = READ_SECONDS
+    ) -> T:
         """Put a question in a reader's thread.
 
         Raises:
-            QueryError: it took longer than `READ_SECONDS`.
+            QueryError: it took longer than `seconds`; None does not limit it.
             LogUnavailable: the log cannot be read.
         """
-        answer = self._answer_to(question, limited=limited)
+        answer = self._answer_to(question, seconds=seconds)
         return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
 
-    def _answer_to(self, question: Callable[[sqlite3.Connection], T], *, limited: bool) -> Callable[[], T]:
+    def _answer_to(
+        self, question: Callable[[sqlite3.Connection], T], *, seconds: float | None
+    ) -> Callable[[], T]:
         """What to call in a reader's thread."""
 
         def answer() -> T:
@@ -121,8 +128,8 @@ class SqliteReader:
                 if connection is None:
                     connection = self._local.connection = connect_reader(self._path)
                     self._connections.append(connection)
-                if limited:
-                    limit_time(connection, READ_SECONDS)
+                if seconds is not None:
+                    limit_time(connection, seconds)
                 connection.execute("BEGIN")
                 try:
                     return question(connection)
@@ -131,9 +138,7 @@ class SqliteReader:
                         connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
-                    raise QueryError(
-                        f"The question took longer than {READ_SECONDS:g} s. Narrow it."
-                    ) from error
+                    raise QueryError(f"The question took longer than {seconds:g} s. Narrow it.") from error
                 raise LogUnavailable(f"The log cannot be read: {error}.") from error
 
         return answer
@@ -195,7 +200,7 @@ class SqliteReader:
     def history_now(self, subject: int, *, upto_seq: int) -> list[HistoryRecord]:
         """See `EventReader.history_now`."""
         question = self._answer_to(
-            lambda connection: calendar.history(connection, subject, upto_seq), limited=True
+            lambda connection: calendar.history(connection, subject, upto_seq), seconds=READ_SECONDS
         )
         return self._threads.submit(question).result()
 
@@ -281,6 +286,12 @@ class SqliteReader:
         """See `EventReader.found_by`."""
         return await self._ask(lambda connection: reconcile.found_events(connection, reconciliation_id))
 
+    async def stats(self, since_ms: int, until_ms: int) -> LogStats:
+        """See `EventReader.stats`."""
+        return await self._ask(
+            lambda connection: stats.stats(connection, since_ms, until_ms), seconds=STATS_SECONDS
+        )
+
     async def backlog(self) -> list[HandlerBacklog]:
         """See `EventReader.backlog`."""
         return await self._ask(read.backlog)
@@ -291,9 +302,7 @@ class SqliteReader:
 
     async def sql(self, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """See `EventReader.sql`."""
-        return await self._ask(
-            lambda connection: query.sql(connection, statement, SQL_SECONDS), limited=False
-        )
+        return await self._ask(lambda connection: query.sql(connection, statement, SQL_SECONDS), seconds=None)
 
     async def aclose(self) -> None:
         """See `EventReader.aclose`."""

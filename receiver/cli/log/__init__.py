@@ -8,6 +8,8 @@
     timeline.py    timeline
     state.py       state
     agenda.py      agenda
+    stats.py       stats
+    charts.py      what stats draws with
     query.py       sql
     export.py      export
     tail.py        tail
@@ -31,6 +33,7 @@ from receiver.cli.log.query import sql
 from receiver.cli.log.searching import search
 from receiver.cli.log.show import show
 from receiver.cli.log.state import state
+from receiver.cli.log.stats import stats
 from receiver.cli.log.tail import tail
 from receiver.cli.log.timeline import timeline
 
@@ -51,5 +54,18 @@ def log() -> None:
     """
 
 
-for command in (list_events, search, show, timeline, state, agenda, sql, export, tail, quarantine, forget):
+for command in (
+    list_events,
+    search,
+    show,
+    timeline,
+    state,
+    agenda,
+    stats,
+    sql,
+    export,
+    tail,
+    quarantine,
+    forget,
+):
     log.add_command(command)
