@@ -8,6 +8,7 @@ have slots.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,11 +32,17 @@ def availability(
 ) -> dict[str, Any]:
     """The vendor's answer for these days, both included."""
     open_from = now if last >= now.date() else datetime.min.replace(tzinfo=UTC)
-    busy = sorted((one.start_time, one.end_time) for one in appointments if one.is_open)
+    busy = _busy(appointments)
+    ends = [end for _, end in busy]
+
+    def is_free(start: datetime, end: datetime) -> bool:
+        following = bisect_right(ends, start)
+        return following == len(busy) or busy[following][0] >= end
+
     slots = [
         {"start": text_of(start), "end": text_of(end), "duration_minutes": duration_minutes}
         for start, end in _slots(first, last, timedelta(minutes=duration_minutes))
-        if start >= open_from and not any(begin < end and start < until for begin, until in busy)
+        if start >= open_from and is_free(start, end)
     ]
     return {
         "user_id": USER_ID,
@@ -45,6 +52,17 @@ def availability(
         "available_slots": slots,
         "count": len(slots),
     }
+
+
+def _busy(appointments: Iterable[Appointment]) -> list[tuple[datetime, datetime]]:
+    """From when to when there is no time, in order and without overlaps."""
+    merged: list[tuple[datetime, datetime]] = []
+    for start, end in sorted((one.start_time, one.end_time) for one in appointments if one.is_open):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _slots(first: date, last: date, length: timedelta) -> Iterator[tuple[datetime, datetime]]:

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict, MultiDict
 
 from receiver.sandbox.availability import availability
@@ -197,6 +199,23 @@ def test_slots() -> None:
     ]
     assert slots(world, date(2025, 5, 3), date(2025, 5, 4), 30, NOW) == []
     assert slots(world, day, day, 180, NOW + 48 * HOUR) == ["05-01T12:00-15:00"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 600), st.integers(1, 300)), max_size=8), st.integers(1, 180))
+def test_free_slots(taken: list[tuple[int, int]], minutes: int) -> None:
+    """A slot is offered exactly when no appointment overlaps it."""
+    world, opening = World(1), NOW.replace(hour=9)
+    for begin, length in taken:
+        start = NOW + begin * MINUTE
+        booked(world, start_time=start.isoformat(), end_time=(start + length * MINUTE).isoformat())
+    expected = []
+    for number in range(480 // minutes):
+        start = opening + number * minutes * MINUTE
+        end = start + minutes * MINUTE
+        if all(one.end_time <= start or end <= one.start_time for one in world):
+            expected.append(f"{start:%m-%dT%H:%M}-{end:%H:%M}")
+
+    assert slots(world, NOW.date(), NOW.date(), minutes, NOW) == expected
 
 
 def test_a_clock_that_stands_still() -> None:
