@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from ipaddress import ip_address
@@ -128,9 +128,12 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         clock: Clock,
         *,
         token: str,
-        host: str,
+        hosts: Iterable[str],
     ) -> None:
-        """`handlers` names those that run; `host` is where it listens; an empty token is not asked for."""
+        """`handlers` names those that run; an empty token is not asked for.
+
+        `hosts` is where it listens, then further names that it may be asked by.
+        """
         self._log = log
         self._replayer = doers.replayer
         self._retention = doers.retention
@@ -139,7 +142,7 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
         self._metrics = metrics
         self._clock = clock
         self._token = token.encode()
-        self._host = host.lower()
+        self._hosts = [host.lower() for host in hosts]
         self._table: dict[str, Mapping[str, Handler]] = {
             "/healthz": self._methods(GET=self._healthz),
             "/metrics": self._methods(GET=self._page),
@@ -198,14 +201,14 @@ class Ops(Mapping[str, Mapping[str, Handler]]):
             name = (URL(f"http://{host}").host or "").lower()
         except ValueError:
             return False
-        if name in ("localhost", self._host):
+        if name in ("localhost", *self._hosts):
             return True
         try:
             address = ip_address(name)
         except ValueError:
             return False
         # Only a name can be rebound, so whoever listens everywhere may be asked by any address.
-        return address.is_loopback or self._host in ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
+        return address.is_loopback or self._hosts[0] in ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
 
     def _is_authorized(self, given: list[str]) -> bool:
         scheme, _, token = (given[0] if len(given) == 1 else "").partition(" ")

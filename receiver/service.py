@@ -198,7 +198,7 @@ class Service:
             Metrics(self.counts, self.log, self._clock, self._handler_names),
             self._clock,
             token=config.token.get_secret_value(),
-            host=config.listen.host,
+            hosts=[config.listen.host, *config.hosts],
         )
         listener = Listener(
             table, Counter(), max_body_bytes=LARGEST_BODY, most_connections=PRIVATE_CONNECTIONS

@@ -67,6 +67,7 @@ class Ops(Section):
 
     listen: Listen = Address("127.0.0.1", 8081)
     token: Secret = Field(default=SecretStr(""), validate_default=True)
+    hosts: tuple[str, ...] = Field(default=(), strict=False)
 
     @field_validator("token")
     @classmethod

@@ -75,6 +75,13 @@ async def test_only_our_own_names_are_served(tmp_path: Path, host: str, status: 
         assert (await ask(port, "GET", "/replays", host=host)).status == status
 
 
+async def test_names_that_are_given_are_served(tmp_path: Path) -> None:
+    """`ops.hosts` has further names, such as that of a container; others stay outside."""
+    async with listening(tmp_path, hosts='["Klenhook"]') as (_, port):
+        assert (await ask(port, "GET", "/replays", host="klenhook:8081")).status == 200
+        assert (await ask(port, "GET", "/replays", host="klenhook.evil.example")).status == 403
+
+
 async def test_a_token_is_always_asked_for(tmp_path: Path) -> None:
     """Once it is set, nothing is answered without it, health included."""
     async with listening(tmp_path, token=TOKEN) as (_, port):

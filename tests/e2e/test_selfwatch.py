@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,3 +191,34 @@ async def test_an_examination_ends_with_the_service(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     await log.aclose()
     await asyncio.gather(*examining, return_exceptions=True)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_disk_that_hangs_starves_the_watchdog(tmp_path: Path, unused_tcp_port: int) -> None:
+    """While a sync does not return, the manager hears nothing, so that it ends the service; then it hears again."""
+    write_config(tmp_path, port=unused_tcp_port)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "900000"}
+        with Process(tmp_path, port=unused_tcp_port, env=environ) as service:
+            service.wait_ready()
+            hang = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=4000000:when=1"]
+            strace = subprocess.Popen(
+                ["strace", "-f", "-qq", "-o", os.devnull, *hang, "-p", str(service.pid)],
+                stderr=subprocess.PIPE,
+            )
+            heard, pauses = time.monotonic(), [0.0]
+            while time.monotonic() - heard < 8 and strace.poll() is None and max(pauses) < 2:
+                if manager.recv(200) == b"WATCHDOG=1":
+                    pauses.append(time.monotonic() - heard)
+                    heard = time.monotonic()
+                if len(pauses) > 60:
+                    break
+            strace.terminate()
+            complaint = strace.communicate()[1]
+            if max(pauses) < 2 and b"ptrace" in complaint:
+                pytest.skip("strace may not attach here")
+
+    assert max(pauses) > 2
+    assert "the log's writer hangs" in (tmp_path / "serve.log").read_text()

@@ -22,11 +22,13 @@ PLUGIN = "from receiver import AnyEvent, on\n@on(AnyEvent)\nasync def hello(even
 
 @asynccontextmanager
 async def listening(
-    folder: Path, *, token: str = "", plugin: str = PLUGIN
+    folder: Path, *, token: str = "", plugin: str = PLUGIN, hosts: str = "[]"
 ) -> AsyncIterator[tuple[Service, int]]:
     """A service, and the port of its private listener."""
     write_plugin(folder, plugin)
-    async with running(folder, f'[ops]\nlisten = "127.0.0.1:0"\ntoken = "{token}"\n') as service:
+    async with running(
+        folder, f'[ops]\nlisten = "127.0.0.1:0"\ntoken = "{token}"\nhosts = {hosts}\n'
+    ) as service:
         note = storage.holder(f"sqlite:///{folder}/klenhook.db").note
         assert note is not None
         yield service, int(note.rpartition(":")[2])

@@ -360,7 +360,9 @@ class TestMistakes:
 
     def test_a_key_like_no_other(self, mistakes: Callable[..., tuple[str, ...]]) -> None:
         """Where no key is near, the valid ones are listed."""
-        assert mistakes(SOURCE + "[ops]\nzzz = 1") == ("ops.zzz: unknown key; valid here: listen, token",)
+        assert mistakes(SOURCE + "[ops]\nzzz = 1") == (
+            "ops.zzz: unknown key; valid here: listen, token, hosts",
+        )
 
     def test_long_values_are_shortened(self, mistakes: Callable[..., tuple[str, ...]]) -> None:
         """A message shows the beginning of a value, and no control characters."""
