@@ -6,10 +6,12 @@ sends from another site, or by another name than this machine's, is refused befo
 
 from __future__ import annotations
 
+import logging
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from receiver import logs
@@ -25,6 +27,17 @@ HTTP_CODES: Final = {
     405: ("method_not_allowed", "This method is not allowed here"),
     413: ("validation_error", "The request body is too large"),
 }
+
+
+def http_logger() -> logging.Logger:
+    """For aiohttp's own lines: without a traceback for each thing that is no HTTP."""
+    logger = logging.getLogger("klenhook.sandbox.http")
+    logger.addFilter(_is_ours)
+    return logger
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def application(routes: Iterable[web.RouteDef], *, host: str) -> web.Application:
@@ -44,6 +57,8 @@ def application(routes: Iterable[web.RouteDef], *, host: str) -> web.Application
                 raise
             allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _error(error.status, *HTTP_CODES[error.status], allowed)
+        except web.RequestPayloadError:
+            return _error(400, "validation_error", "The request body cannot be read", {})
         except Exception as error:  # noqa: BLE001 -- the last resort, as the vendor would answer
             logs.get("sandbox").exception("a request failed", error=type(error).__name__)
             failure = server_error()

@@ -19,7 +19,7 @@ from receiver.events import EVENT_TYPES
 from receiver.sandbox.account import Account
 from receiver.sandbox.agenda import Agenda
 from receiver.sandbox.api import CalendarAPI
-from receiver.sandbox.application import application
+from receiver.sandbox.application import application, http_logger
 from receiver.sandbox.archive import Archive, Kept
 from receiver.sandbox.clock import SandboxClock
 from receiver.sandbox.control import Control
@@ -123,7 +123,11 @@ class Sandbox:
         management = ManagementAPI(self, self.keys)
         routes = [*calendar.routes(), *management.routes(), *Control(self).routes(), *Page(self).routes()]
         runner = web.AppRunner(
-            application(routes, host=self.host), access_log=None, handle_signals=False, shutdown_timeout=1
+            application(routes, host=self.host),
+            access_log=None,
+            handle_signals=False,
+            logger=http_logger(),
+            shutdown_timeout=1,
         )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)

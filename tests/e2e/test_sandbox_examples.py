@@ -5,6 +5,7 @@ Ids, UUIDs and times of recording are the sandbox's own. https://docs.klen.ai/ap
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -360,6 +361,26 @@ async def test_a_failure(ask: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
     assert answer.error == (500, "server_error", "An unexpected server error occurred")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_an_unreadable_body(ask: Asker, encoding: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A body that is not what its encoding says is refused, without a traceback in the terminal."""
+    answer = await ask("POST", "/events/create", b"{]", headers=ask.headers | {"Content-Encoding": encoding})
+
+    assert answer.error[:2] == (400, "validation_error")
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+async def test_garbage(ask: Asker, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is no HTTP is answered with 400, without a traceback in the terminal."""
+    for line in (b"GARBAGE", b"GET /\xff HTTP/1.1", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", ask.sandbox.port)
+        writer.write(line + b"\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 async def test_the_calendar_file(ask: Asker) -> None:

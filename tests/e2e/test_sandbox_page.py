@@ -173,6 +173,23 @@ async def test_mistakes(ask: Asker, path: str, fields: dict[str, str], status: i
     assert len(ask.sandbox.world) == 0
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b"xx"),
+        ("multipart/form-data; boundary=x", b"xx"),
+        ("application/x-www-form-urlencoded; charset=nonsense", b"title=%ff"),
+        ("application/x-www-form-urlencoded; charset=ascii", b"title=\xff"),
+    ],
+)
+async def test_no_forms(ask: Asker, content_type: str, body: bytes) -> None:
+    """A body that is no form is refused on the page."""
+    answer = await ask("POST", "/page/book", body, headers={"Content-Type": content_type})
+
+    assert answer.status == 400
+    assert "Expected a form" in answer.text
+
+
 async def test_hostile_text(ask: Asker) -> None:
     """Markup in titles, names, reasons and answers is shown as text."""
     uuid = await book(ask, title=HOSTILE, customer_name=HOSTILE)

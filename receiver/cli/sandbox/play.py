@@ -45,7 +45,7 @@ def play(
     """Play STORY on a sandbox of its own against the running service, then check the service's log.
 
     STORY is a TOML file, or nobody-came or rough-day. Time passes at once: a day takes a moment. What was
-    sent stays in the service's log.
+    sent stays in the service's log; nothing else may come to that source meanwhile.
 
     Exit status: 0 everything is as it must be, 1 it is not, or the service cannot be reached.
 

@@ -162,6 +162,8 @@ def _webhooks(options: dict[str, Any]) -> list[tuple[str, str | None]]:
             for source in config.sources.values()
             if source.signature == "klen"
         ]
+        if len(found) == len(options["urls"]):
+            raise click.UsageError("--connect: no source of the configuration signs as Klen does.")
     return found
 
 

@@ -18,7 +18,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from receiver.events import EVENT_TYPES
 from receiver.sandbox.appointment import STATUSES, text_of
 from receiver.sandbox.durations import parse_duration
-from receiver.sandbox.errors import APIError, invalid_parameter, missing_parameter, not_found
+from receiver.sandbox.errors import (
+    APIError,
+    invalid_parameter,
+    missing_parameter,
+    not_found,
+    validation_error,
+)
 from receiver.sandbox.fields import read_instant, read_number
 from receiver.sandbox.webhooks import read_webhook
 
@@ -99,9 +105,8 @@ class Page:
 
     def _acting(self, action: Action) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def act(request: web.Request) -> web.Response:
-            form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
             try:
-                message, status = await action(request, form), 200
+                message, status = await action(request, await _form(request)), 200
             except APIError as error:
                 message, status = f"{error.code}: {error.message}", error.status
             part = "content.html" if "HX-Request" in request.headers else "page.html"
@@ -171,6 +176,13 @@ class Page:
             shown=SHOWN,
         )
         return web.Response(text=text, content_type="text/html", headers=HEADERS, status=status)
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    try:
+        return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    except (ValueError, LookupError):  # no boundary, an unknown charset, bytes that are not of it
+        raise validation_error("Invalid request body. Expected a form") from None
 
 
 def _minutes(text: str) -> int:
