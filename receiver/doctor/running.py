@@ -45,6 +45,10 @@ def check_addresses(config: Config) -> Iterator[Finding]:
             )
         else:
             yield fine("address", f"{listen} is free. The service does not run.")
+        private = config.ops.listen
+        if private.port and (problem := _not_bindable(private)):
+            fix = "Stop the other program, or set ops.listen to a free address of this machine."
+            yield warning("private address", f"{private} is not free: {problem}. Commands need it.", fix)
         return
     status = answer.get("status")
     if status == "ok":

@@ -134,7 +134,7 @@ class _Account:
             yield warning("webhook", f"The registered webhooks cannot be listed. {problem}", fix)
             return
         path = self._source.path
-        here = [webhook for webhook in registered if urlsplit(webhook.url or "").path == path]
+        here = [webhook for webhook in registered if _path(webhook.url) == path]
         if not here:
             message = f"None of the {len(registered)} registered webhooks goes to the path {path}."
             fix = f"`klenhook webhooks register --url https://YOUR-HOST{path}`, or in Klen's dashboard."
@@ -149,6 +149,14 @@ class _Account:
                 message = f"Webhook {webhook.id} does not get {', '.join(missing)}."
                 yield warning("webhook", message, "Subscribe it to them in Klen's dashboard.")
             yield await _points_here(webhook)
+
+
+def _path(url: str | None) -> str | None:
+    """The path of a URL; None for what is no URL."""
+    try:
+        return urlsplit(url or "").path
+    except ValueError:
+        return None
 
 
 async def _points_here(webhook: Webhook) -> Finding:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from yarl import URL
+
 from receiver.isolation.channel import remote
 from receiver.klen import FailedRequest, Klen, KlenError, Request
 from receiver.klen import errors as klen_errors
@@ -42,7 +44,9 @@ async def answer_for(klen: Klen, arguments: Mapping[str, Any]) -> dict[str, Any]
         LookupError: it is none that a handler may send.
     """
     request = Request(**arguments)
-    if not request.path.startswith(CALENDAR) or request.from_root or ".." in request.path:
+    # As it is requested: without dots, however they are spelt.
+    path = URL(f"http://klen{request.path}").raw_path if request.path.startswith("/") else ""
+    if not path.startswith(CALENDAR) or request.from_root:
         raise LookupError("an isolated handler may ask the calendar only")
     try:
         return {"json": await klen.send(request)}

@@ -201,6 +201,13 @@ class Klen:
 
 
 def _path(event_id: str | int) -> str:
+    """Where an appointment is.
+
+    Raises:
+        KlenError: such an id would lead elsewhere.
+    """
+    if not str(event_id).strip("."):
+        raise KlenError("Expected the uuid or the number of a calendar event, found none.")
     return f"/calendar/events/{quote(str(event_id), safe='')}"
 
 

@@ -46,6 +46,10 @@ _ONLY_DETAILS: Final = frozenset(
     }
 )
 """Fields that no webhook and no list carries: not to know them is nothing missed."""
+AHEAD_MS: Final = 86_400_000
+"""A time that is further ahead of ours than a day is not believed."""
+LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, behind which there is no time in ISO 8601."""
 _BY_STATUS: Final = {"cancelled": "calendar.cancelled", "completed": "calendar.completed"}
 """The webhooks that tell a status. `no_show` has none: https://docs.klen.ai/api-reference/calendar/overview"""
 
@@ -66,7 +70,7 @@ def differs(known: State | None, shown: Mapping[str, Any]) -> bool:
 
 def missing(known: State | None, details: Mapping[str, Any], *, read_at_ms: int) -> list[Missing]:
     """The events that lead from what is known to what the details show, oldest first."""
-    updated_ms = _moment(details.get("updated_at"))
+    updated_ms = _moment(details.get("updated_at"), read_at_ms)
     if known is None:
         return list(_from_nothing(details, updated_ms, read_at_ms))
     changed = _differences(known, details)
@@ -88,7 +92,7 @@ def missing(known: State | None, details: Mapping[str, Any], *, read_at_ms: int)
 
 def _from_nothing(details: Mapping[str, Any], updated_ms: int | None, read_at_ms: int) -> Iterator[Missing]:
     """That it was booked, and how it has ended if it has."""
-    created_ms = _moment(details.get("created_at"))
+    created_ms = _moment(details.get("created_at"), read_at_ms)
     booked_ms = next(ms for ms in (created_ms, updated_ms, read_at_ms) if ms is not None)
     if reading.text(details.get("status")) not in TERMINAL:
         yield _event("calendar.created", details, booked_ms)
@@ -105,6 +109,7 @@ def _ending(details: Mapping[str, Any]) -> str:
 
 
 def _event(event_type: str, details: Mapping[str, Any], happened_ms: int, **extra: Any) -> Missing:
+    happened_ms = min(happened_ms, LAST_MS)
     timestamp = to_datetime(happened_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     content = {**details, **extra}
     body = {"event_type": event_type, "calendar_event": content, "timestamp": timestamp}
@@ -137,6 +142,7 @@ def _is_news(path: str, value: Any, values: Mapping[str, Any]) -> bool:
     return not same(path, values.get(path), value)
 
 
-def _moment(value: object) -> int | None:
+def _moment(value: object, read_at_ms: int) -> int | None:
     moment = reading.instant(value)
-    return None if moment is None else reading.milliseconds(moment)
+    found = None if moment is None else reading.milliseconds(moment)
+    return found if found is not None and found <= read_at_ms + AHEAD_MS else None

@@ -13,8 +13,9 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from receiver.errors import InvalidJSON
 from receiver.intake import Delivery, read_event
 from receiver.klen.client import STATUSES
 from receiver.klen.compare import Missing, differs, missing
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
     from receiver.clock import Clock
     from receiver.klen.client import Klen
-    from receiver.klen.models import EventDetails
+    from receiver.klen.models import EventDetails, EventPage
     from storage.log import EventLog, EventReader
-    from storage.records import CalendarEventRecord, ReconciliationRecord
+    from storage.records import CalendarEventRecord, NewEvent, ReconciliationRecord
 
 BACK: Final = timedelta(days=7)
 AHEAD: Final = timedelta(days=60)
@@ -134,13 +135,19 @@ class Reconciliation:
             )
             if self.progress.page == 1:
                 self.progress.expected += page.count or len(page.events)
-            async for chunk in self._chunks(self._new(page.events)):
+            new = self._new(page.events)
+            async for chunk in self._chunks(new):
                 yield chunk
-            self.progress.turn(last=page.pages is None or self.progress.page >= page.pages or not page.events)
+            self.progress.turn(last=self._is_last(page, new))
             yield []
         if not self._resumed:  # one that goes on has not seen everything itself
             async for chunk in self._chunks(await self._unseen()):
                 yield chunk
+
+    def _is_last(self, page: EventPage, new: Sequence[object]) -> bool:
+        """Whether there is no page behind this one; a vendor that repeats its pages for ever has none."""
+        number = self.progress.page
+        return page.pages is None or number >= page.pages or (not new and number > 1) or not page.events
 
     async def _chunks(
         self, names: Sequence[tuple[str | int, EventDetails | None]]
@@ -196,12 +203,17 @@ class Reconciliation:
         except NotFound:
             self.progress.gone += 1
             return None
-        record = await self._log.known_as(self.source, details.uuid or uuid, details.id or number)
-        events = missing(_state(record), details.raw, read_at_ms=self.clock.now_ms())
+        if uuid is not None and details.uuid not in {uuid, None}:
+            return None  # another one than was asked for
+        uuid, number = details.uuid or uuid, details.id or number
+        record = await self._log.known_as(self.source, uuid, number)
+        names = {"id": number, "uuid": uuid}
+        whole = details.raw | {name: value for name, value in names.items() if details.raw.get(name) is None}
+        events = missing(_state(record), whole, read_at_ms=self.clock.now_ms())
         if record is None and self._since_ms is not None and events[-1].happened_ms < self._since_ms:
             return None
         revision = None if record is None else record.revision
-        return Finding(details.uuid or uuid, details.id or number, revision, events) if events else None
+        return Finding(uuid, number, revision, events) if events else None
 
     async def again(self, finding: Finding) -> Finding | None:
         """Compare once more what has changed meanwhile."""
@@ -256,10 +268,10 @@ class Recorder:
     async def _write(self, findings: list[Finding]) -> None:
         """Record a chunk with the cursor; what has changed meanwhile is compared again."""
         for _ in range(AGAIN):
-            events = [(finding, event) for finding in findings for event in finding.events]
-            found = [FoundEvent(self._row(event), finding.revision) for finding, event in events]
-            written = await self._commit(found)
-            kinds = [event.event_type for (_, event), good in zip(events, written, strict=True) if good]
+            rows = [(finding, self._row(event)) for finding in findings for event in finding.events]
+            events = [(finding, row) for finding, row in rows if row is not None]
+            written = await self._commit([FoundEvent(row, finding.revision) for finding, row in events])
+            kinds = [row.event_type or "" for (_, row), good in zip(events, written, strict=True) if good]
             self._run.progress.found += len(kinds)
             if kinds:
                 await self._on_events(kinds)
@@ -291,9 +303,13 @@ class Recorder:
             )
         )
 
-    def _row(self, event: Missing) -> Any:
-        delivery = Delivery(self._source, event.body, self._clock.now_ms(), None)
-        return read_event(delivery)._replace(origin="reconcile")
+    def _row(self, event: Missing) -> NewEvent | None:
+        """The event to record; None for what cannot be, such as one that is nested too deeply."""
+        try:
+            row = read_event(Delivery(self._source, event.body, self._clock.now_ms(), None))
+        except InvalidJSON:
+            return None
+        return row._replace(origin="reconcile")
 
 
 async def begin(log: EventLog, run: Reconciliation) -> int:

@@ -42,6 +42,8 @@ the limit, however the vendor counts minutes."""
 TRIES: Final = 5
 LONGEST_PAUSE: Final = 30.0
 """Seconds between tries when the vendor names none."""
+LONGEST_SILENCE: Final = 900.0
+"""Seconds without any request, when there were too many. What asks for more is rather wrong."""
 LONGEST_TEXT: Final = 300
 _code = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -120,11 +122,14 @@ class ApiTransport:
             stop=stop_after_attempt(TRIES),
             reraise=True,
         )
-        return await retrying(self._once, request)
+        return await retrying(self._once, request, patience)
 
-    async def _once(self, request: Request) -> Any:
+    async def _once(self, request: Request, patience: float) -> Any:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._resume_at - loop.time())
+        wait = self._resume_at - loop.time()
+        if wait > patience:  # no use in asking: the vendor has said so
+            raise failure(429, "rate_limit_exceeded", "This was asked too often before.", wait)
+        await asyncio.sleep(wait)
         async with self._limiter:
             self.requests += 1
             answer = await self._answer(request)
@@ -132,7 +137,7 @@ class ApiTransport:
             return _json(answer)
         error = self._failure(answer)
         if isinstance(error, RateLimited):
-            self._resume_at = loop.time() + min(error.retry_after or 1, LONGEST_PAUSE)
+            self._resume_at = loop.time() + min(error.retry_after or 1, LONGEST_SILENCE)
         raise error
 
     async def _answer(self, request: Request) -> Answer:

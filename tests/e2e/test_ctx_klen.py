@@ -9,10 +9,12 @@ import pytest
 from aiohttp import web
 
 from receiver.config import load_config
+from receiver.isolation.klen import answer_for
+from receiver.klen import KlenError
 from receiver.service import Service
 from tests.support.klen import SECRET, UUID, post, webhook
 from tests.support.service import write_config, write_plugin
-from tests.support.vendor import API_KEY, Vendor
+from tests.support.vendor import API_KEY, Vendor, client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,4 +89,28 @@ async def test_isolated_code_asks_the_calendar_only(tmp_path: Path) -> None:
     async with vendor.running():
         error, _ = await handled(tmp_path, vendor, FORBIDDEN)
     assert "may ask the calendar only" in error
+    assert vendor.asked == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/webhooks",
+        "/calendar/../webhooks",
+        "/calendar/%2e%2e/webhooks",
+        "/calendar/%2E./webhooks",
+        "@evil.example/calendar/",
+        "",
+        "calendar/",
+    ],
+)
+async def test_no_spelling_of_a_path_leads_elsewhere(path: str) -> None:
+    """What isolated code sends is judged as it would be requested."""
+    vendor = Vendor()
+    async with client(vendor) as klen:
+        with pytest.raises(LookupError):
+            await answer_for(klen, {"method": "GET", "path": path})
+        for event_id in ("..", ".", ""):
+            with pytest.raises(KlenError, match="found none"):
+                await klen.event(event_id)
     assert vendor.asked == []

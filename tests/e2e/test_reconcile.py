@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -309,3 +311,32 @@ async def test_what_was_forgotten_stays_forgotten(tmp_path: Path) -> None:
         await asyncio.to_thread(klenhook, tmp_path, "log", "forget", "--customer", email, "--yes")
         assert await run(tmp_path) == []
         assert email not in (tmp_path / "klenhook.db").read_bytes().decode("latin-1")
+
+
+async def test_killed_in_the_middle(tmp_path: Path) -> None:
+    """The next run goes on, and each event is there once, whatever the first one has left."""
+    async with vendor(tmp_path) as (_, klen):
+        for hours in range(1, 41):
+            await book(klen, hours)
+        config = tmp_path / "config.toml"
+        text = config.read_text()
+        config.write_text(text.replace("60_000", "1_200"))
+        command = [sys.executable, "-m", "receiver", "reconcile", "--config", str(config)]
+        first = await asyncio.create_subprocess_exec(
+            *command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+        async def half_way() -> bool:
+            if not (tmp_path / "klenhook.db").exists():
+                return False
+            asked = await asyncio.to_thread(klenhook, tmp_path, "log", "list", "--count")
+            return int(asked.stdout) >= 10
+
+        await eventually(half_way)
+        first.kill()
+        await first.wait()
+        config.write_text(text)
+        found = await run(tmp_path)
+        assert len(found) == len({one["calendar_event_uuid"] for one in found}) == 40
+        assert await run(tmp_path) == []
+    assert len(records(tmp_path)) == 40
