@@ -77,6 +77,7 @@ class Dispatcher:
         self.replace(handlers, concurrency=concurrency)
         self._recovered = False
         self._stopping = False
+        self._stopped = False
         self._logger = logs.get("dispatch")
         self._counts = counts
         self._traces = traces
@@ -119,6 +120,7 @@ class Dispatcher:
         if self._tasks:
             # One that swallows its cancellation is left behind; its run is given back all the same.
             await asyncio.wait(self._tasks, timeout=1)
+        self._stopped = True
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 given_back = await self._log.release(self._owner, now_ms=self._clock.now_ms())
@@ -256,6 +258,8 @@ class Dispatcher:
             try:
                 return await self._log.finish(outcome)
             except LogUnavailable:
+                if self._stopped:  # a handler that would not be cancelled has come to its end after all
+                    return Finished.LATE
                 await asyncio.sleep(SWEEP_SECONDS)
             except LogBroken:
                 return Finished.LATE  # the service stops; the run is taken back at the next start

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from receiver import logs
 from receiver.attempt import Tools
 from receiver.dispatch import Dispatcher
+from receiver.forks import guard
 from receiver.isolation.pool import Isolated
 from receiver.klen import Accounts
 from receiver.klen.schedule import Reconciler
@@ -83,6 +84,7 @@ class Workers:
             allow=config.outbound.allow, log_level=config.logging.level, log_format=config.logging.format
         )
         self._stack.push_async_callback(self._isolated.aclose)
+        guard(asyncio.get_running_loop())
         watchdog = Watchdog(asyncio.get_running_loop(), self._names, logs.get("watchdog"))
         watchdog.start()
         self._stack.callback(watchdog.stop)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from typing import TYPE_CHECKING
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from receiver.cli.common import config_option, load, printable, say
+from receiver.cli.common import config_option, exit_status, explain, load, printable, say
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from receiver.reload import ReloadError
+
+LAST_SECONDS: Final = 3.0
+"""What is left when the service has stopped, and does not end by itself, gets so long."""
 
 
 @click.command(epilog="Example: klenhook serve --config /etc/klenhook/config.toml")
@@ -37,11 +45,36 @@ def serve(config_path: str | None, *, watched: bool) -> None:
     logs.configure(config.logging.level, config.logging.format)
     service = Service(config)
     if not watched:
-        asyncio.run(service.run())
+        asyncio.run(_to_its_end(service.run()))
         return
     from receiver.watch import Watch
 
-    asyncio.run(service.run(beside=Watch(config, on_refused=_explain).run))
+    asyncio.run(_to_its_end(service.run(beside=Watch(config, on_refused=_explain).run)))
+
+
+async def _to_its_end(running: Coroutine[Any, Any, None]) -> None:
+    """Run the service; when it has stopped, the process ends, whatever handlers have left behind.
+
+    Tasks that swallow their cancellation, and threads that never end, would be waited for without a limit.
+    """
+    error: BaseException | None = None
+    try:
+        await running
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        last = threading.Timer(LAST_SECONDS, _end, (error,))
+        last.daemon = True
+        last.start()
+
+
+def _end(error: BaseException | None) -> None:
+    if error is not None and (message := explain(error)):
+        say(message)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(exit_status(error) if error else 0)
 
 
 def _explain(refused: ReloadError) -> None:

@@ -17,6 +17,7 @@ from storage.sqlite import append, calendar, effects, read, reconcile, runs, vit
 from storage.sqlite import forget as forgetting
 from storage.sqlite import prune as pruning
 from storage.sqlite import replay as replay_rows
+from storage.sqlite.apart import apart
 from storage.sqlite.connection import (
     check_header,
     check_version,
@@ -243,7 +244,7 @@ class SqliteLog(SqliteReader):
 
     async def examine(self) -> list[Damage]:
         """See `EventLog.examine`."""
-        return await asyncio.to_thread(self._examiner.examine)
+        return await apart(self._examiner.examine)
 
     async def start_reconciliation(self, new: NewReconciliation) -> int:
         """See `EventLog.start_reconciliation`."""
@@ -322,7 +323,7 @@ class SqliteLog(SqliteReader):
 
     async def announce(self, note: str) -> None:
         """See `EventLog.announce`."""
-        await asyncio.to_thread(self._lock.note, note)
+        await apart(self._lock.note, note)
 
     async def _close(self) -> None:
         """What waits is still written, then the file is folded together.
@@ -335,5 +336,5 @@ class SqliteLog(SqliteReader):
         if self._writer.broken is not None:
             return
         # The last connection to close folds the write-ahead file in and removes it.
-        await asyncio.to_thread(self._connection.close)
+        await apart(self._connection.close)
         self._lock.release()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from storage.errors import LogUnavailable, LogUnusable, QueryError
 from storage.sqlite import agenda, calendar, forget, prune, query, read, reconcile, select, stats
 from storage.sqlite import replay as replay_rows
+from storage.sqlite.apart import apart
 from storage.sqlite.connection import (
     check_header,
     check_version,
@@ -311,7 +312,7 @@ class SqliteReader:
             await self._close()
 
     async def _close(self) -> None:
-        await asyncio.to_thread(self._threads.shutdown)
+        await apart(self._threads.shutdown)
         for connection in self._connections:
             connection.close()
         in_use[self._path] -= 1

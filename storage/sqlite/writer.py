@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from storage.errors import LogBroken, LogUnavailable
+from storage.sqlite.apart import apart
 from storage.sqlite.faults import Fault, classify, name_of
 from storage.tally import Histogram
 
@@ -157,7 +158,7 @@ class Writer:
         self._awake.set()
         await self.stopped
         if self.broken is None:
-            await asyncio.to_thread(self._thread.join)
+            await apart(self._thread.join)
 
     def _answer(self, batch: list[_Waiting], results: list[Any], size: int) -> None:
         self._bytes -= size
