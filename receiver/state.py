@@ -65,7 +65,7 @@ class _Field(NamedTuple):
 class State:
     """All that is known of one calendar event. Immutable."""
 
-    __slots__ = ("_fields", "_marks", "_newest", "booked_ms")
+    __slots__ = ("_fields", "_marks", "_newest", "booked_ms", "reminded_ms")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class State:
         newest: Mark | None = None,
         *,
         booked_ms: int | None = None,
+        reminded_ms: int | None = None,
     ) -> None:
         """Nothing is known at first."""
         self._marks = marks
@@ -81,6 +82,8 @@ class State:
         self._newest = newest
         self.booked_ms = booked_ms
         """When it was created, if that event is known."""
+        self.reminded_ms = reminded_ms
+        """When a reminder of it was sent last."""
 
     @property
     def newest(self) -> Mark | None:
@@ -140,7 +143,10 @@ class State:
         booked_ms = self.booked_ms
         if told.event_type == "calendar.created":
             booked_ms = told.mark.at_ms if booked_ms is None else min(booked_ms, told.mark.at_ms)
-        return State(marks, fields, newest, booked_ms=booked_ms)
+        reminded_ms = self.reminded_ms
+        if told.event_type == "calendar.reminder":
+            reminded_ms = max(told.mark.at_ms, reminded_ms or told.mark.at_ms)
+        return State(marks, fields, newest, booked_ms=booked_ms, reminded_ms=reminded_ms)
 
     @property
     def cancelled_ms(self) -> int | None:
@@ -205,7 +211,7 @@ class State:
         largest = max(groups, key=lambda key: len(groups[key]), default=None)
         listed = [[*key] if key == largest else [*key, paths] for key, paths in groups.items()]
         newest = None if self._newest is None else self._marks.index(self._newest)
-        return encode([self._marks, newest, self.booked_ms, listed, hidden])
+        return encode([self._marks, newest, self.booked_ms, self.reminded_ms, listed, hidden])
 
 
 def encode(value: Any) -> str:
@@ -218,7 +224,7 @@ def encode(value: Any) -> str:
 
 def recalled(calendar_event: str, memory: str) -> State:
     """The state that `State.calendar_event`, as JSON, and `State.memory` were taken from."""
-    marks_told, newest, booked_ms, listed, hidden = from_json(memory)
+    marks_told, newest, booked_ms, reminded_ms, listed, hidden = from_json(memory)
     marks = tuple(Mark(*mark) for mark in marks_told)
     values = {**_flat(from_json(calendar_event)), **hidden}
     named = {
@@ -226,7 +232,9 @@ def recalled(calendar_event: str, memory: str) -> State:
     }
     rest = next(((tuple(run), before) for run, before, *paths in listed if not paths), ((), -1))
     fields = {path: _Field(value, *named.get(path, rest)) for path, value in values.items()}
-    return State(marks, fields, None if newest is None else marks[newest], booked_ms=booked_ms)
+    return State(
+        marks, fields, None if newest is None else marks[newest], booked_ms=booked_ms, reminded_ms=reminded_ms
+    )
 
 
 def _flat(calendar_event: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from receiver.klen import Accounts
 from receiver.klen.schedule import Reconciler
 from receiver.outbound import Outbound
 from receiver.outbox import Sender
+from receiver.overdue import Watch
 from receiver.replay import Replayer
 from receiver.retry import RetryPolicy
 from receiver.route import Router
@@ -111,10 +112,11 @@ class Workers:
             every_seconds=config.reconcile.every_seconds,
             on_events=self.router.wake,
         )
+        self.overdue = Watch(log, config.overdue, handlers, clock, counts, on_events=self.router.wake)
         loops = [self._dispatch(), self.replayer.run()]
         if not self._replays_only:
             loops += [self.router.run(), self._sender.run(), self.reconciler.run()]
-            loops.append(self.reconciler.keep_time())
+            loops += [self.reconciler.keep_time(), self.overdue.run()]
         self.tasks = [asyncio.create_task(loop) for loop in loops]
         self._watch_names()
         return self
@@ -138,6 +140,7 @@ class Workers:
         self._accounts.replace(config.sources)
         self.reconciler.every_seconds = config.reconcile.every_seconds
         self.router.replace(handlers)
+        self.overdue.replace(config.overdue, handlers)
         self.replayer.replace(handlers)
         self._dispatcher.replace(handlers, concurrency=config.dispatch.concurrency)
         self._watch_names()

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Finished,
         Limits,
         MessageOutcome,
+        NewOverdue,
         NewReconciliation,
         NewReplay,
         NewState,
@@ -98,6 +99,10 @@ class EventReader(Protocol):
 
         With `moved_since_ms`, also every one that an event received since has moved, wherever it was before.
         """
+        ...
+
+    async def calendar_events_between(self, from_ms: int, to_ms: int) -> list[CalendarEventRecord]:
+        """The calendar events that begin in this time and are neither cancelled nor over, as far as known."""
         ...
 
     async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
@@ -259,6 +264,10 @@ class EventLog(EventReader, Protocol):
         Events that have one are passed over. False, and nothing is recorded, if what is known of a calendar
         event has changed since `unrouted` told it: then ask that again.
         """
+        ...
+
+    async def tell_overdue(self, overdue: NewOverdue) -> bool:
+        """Record that something is overdue, with its event. False if it is recorded already."""
         ...
 
     async def restate(self, restated: Restated) -> bool:

@@ -88,6 +88,17 @@ class NewChange:
 
 
 @dataclass(frozen=True, slots=True)
+class NewOverdue:
+    """A webhook that was due and did not come, to be told once."""
+
+    subject: int
+    expected: str
+    due_ms: int
+    event: NewEvent | None
+    """What handlers get, if any wants it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restated:
     """A state that was made anew, with how its events are judged then."""
 

@@ -218,6 +218,13 @@ class Reconcile(Section):
         return period_seconds(self.every)
 
 
+class OverdueSection(Section):
+    """When a webhook that is expected is overdue."""
+
+    grace_minutes: int = Field(default=45, gt=36, le=10_080)
+    reminder_minutes: int = Field(default=60, ge=0, le=2_880)
+
+
 class Config(Section):
     """The whole configuration, checked. `load_config` makes it."""
 
@@ -231,6 +238,7 @@ class Config(Section):
     logging: Logging = Logging()
     outbound: Outbound = Outbound()
     reconcile: Reconcile = Reconcile()
+    overdue: OverdueSection = OverdueSection()
 
     _path: Path = PrivateAttr(default_factory=lambda: Path("config.toml").absolute())
 

@@ -49,6 +49,7 @@ from receiver.events.changed import (
     wanted,
 )
 from receiver.events.extract import Columns, columns
+from receiver.events.overdue import Overdue
 from receiver.events.parse import EVENT_TYPES, event_class, event_class_of, parse_event
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "Moved",
     "NoShow",
     "OtherChanged",
+    "Overdue",
     "Rescheduled",
     "Retitled",
     "StatusChanged",

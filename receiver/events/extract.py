@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from receiver.events import reading
 from receiver.events.base import UnknownEvent
-from receiver.events.parse import EVENT_TYPES, MAX_EVENT_TYPE, event_class_of
+from receiver.events.parse import MAX_EVENT_TYPE, event_class, event_class_of
 
 if TYPE_CHECKING:
     from receiver.jsonbody import JSON
@@ -91,6 +91,6 @@ def _milliseconds(time: object) -> int | None:
 
 
 def _type_flags(event_type: str | None, body: dict[str, Any]) -> tuple[str, ...]:
-    if event_type is not None and event_type not in EVENT_TYPES:
+    if event_type is not None and event_class(event_type) is UnknownEvent:
         return ("unknown_type",)
     return ("bad_shape",) if event_class_of(body) is UnknownEvent else ()

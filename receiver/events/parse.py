@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver.errors import EventError, InvalidJSON
 from receiver.events import calendar, calls, reading
 from receiver.events.base import AnyEvent, UnknownEvent, nested
+from receiver.events.overdue import Overdue
 from receiver.jsonbody import parse_json
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ MAX_EVENT_TYPE: Final = 100
 
 def event_class(event_type: str | None) -> type[AnyEvent]:
     """The class of that name; `UnknownEvent` for any other name. What a body is read as may differ."""
-    return EVENT_TYPES.get(event_type or "", UnknownEvent)
+    return Overdue if event_type == Overdue.type_name else EVENT_TYPES.get(event_type or "", UnknownEvent)
 
 
 def event_class_of(value: JSON) -> type[AnyEvent]:
@@ -57,7 +58,9 @@ def event_class_of(value: JSON) -> type[AnyEvent]:
     event_type = value.get("event_type") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(event_type, str):
         return UnknownEvent
-    if event_type.startswith("calendar.") and not _identifies(value.get("calendar_event")):
+    if event_type.startswith(("calendar.", Overdue.type_name)) and not _identifies(
+        value.get("calendar_event")
+    ):
         return UnknownEvent
     return event_class(event_type)
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Sequence
 
-    from storage.work import NewChange, NewState, Restated
+    from storage.sqlite.append import Appender
+    from storage.work import NewChange, NewOverdue, NewState, Restated
 
 _COLUMNS: Final = (
     "revision",
@@ -160,6 +161,32 @@ def page(connection: sqlite3.Connection, after: int, limit: int) -> list[NamedRe
 def _named(subject: int, source: str, uuid: str | None, number: int | None, *known: Any) -> NamedRecord:
     record = CalendarEventRecord(subject, source, uuid, number, *known) if known[0] is not None else None
     return NamedRecord(subject, uuid, number, source, record)
+
+
+def between(connection: sqlite3.Connection, from_ms: int, to_ms: int) -> list[CalendarEventRecord]:
+    """Those that begin in this time, and whose status is not one of an end."""
+    rows = connection.execute(
+        "SELECT subject_id, source.name, uuid, number, revision, last_seq, calendar_event, memory "
+        "FROM state JOIN subject USING (subject_id) JOIN source USING (source_id) "
+        "WHERE start_at BETWEEN ? AND ? AND status NOT IN ('cancelled', 'completed', 'no_show')",
+        (from_ms, to_ms),
+    )
+    return [CalendarEventRecord(*row) for row in rows]
+
+
+def tell_overdue(appender: Appender, connection: sqlite3.Connection, items: list[NewOverdue]) -> list[bool]:
+    """Record what is overdue, each once, with its event."""
+    return [_tell_overdue(appender, connection, item) for item in items]
+
+
+def _tell_overdue(appender: Appender, connection: sqlite3.Connection, item: NewOverdue) -> bool:
+    cursor = connection.execute(
+        "INSERT INTO overdue (subject_id, expected, due_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (item.subject, item.expected, item.due_ms),
+    )
+    if cursor.rowcount and item.event is not None:
+        appender.append(connection, [item.event])
+    return bool(cursor.rowcount)
 
 
 def restate(connection: sqlite3.Connection, items: Sequence[Restated]) -> list[bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Finished,
         Limits,
         MessageOutcome,
+        NewOverdue,
         NewReconciliation,
         NewReplay,
         NewState,
@@ -99,6 +101,7 @@ class SqliteLog(SqliteReader):
         self._runs = runs.Runs(names)
         self._replays = replay_rows.Replays(self._runs)
         self._forgetting = forgetting.Forgetting(names)
+        self._tell_overdue = partial(calendar.tell_overdue, appender)
         self._reconciliations = reconcile.Reconciliations(names, appender)
 
         def forget() -> None:
@@ -184,6 +187,10 @@ class SqliteLog(SqliteReader):
     ) -> bool:
         """See `EventLog.route`."""
         return await self._writer.do(self._runs.route, (list(routings), list(states), now_ms))
+
+    async def tell_overdue(self, overdue: NewOverdue) -> bool:
+        """See `EventLog.tell_overdue`."""
+        return await self._writer.do(self._tell_overdue, overdue)
 
     async def restate(self, restated: Restated) -> bool:
         """See `EventLog.restate`."""

@@ -305,7 +305,25 @@ def fifth(db: Database) -> None:
         db.conn.execute(statement)
 
 
-SCHEMA_VERSION = 5
+SEVENTH = (
+    # What was due and did not come, so that it is told once.
+    """CREATE TABLE overdue (
+        subject_id INTEGER NOT NULL REFERENCES subject ON DELETE CASCADE,
+        expected TEXT NOT NULL,
+        due_at INTEGER NOT NULL,
+        PRIMARY KEY (subject_id, expected, due_at)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+@migrations(name="0007_overdue")
+def seventh(db: Database) -> None:
+    """What was told to be overdue."""
+    for statement in SEVENTH:
+        db.conn.execute(statement)
+
+
+SCHEMA_VERSION = 7
 """The number of the last migration this version knows."""
 
 

@@ -194,6 +194,10 @@ class SqliteReader:
         """See `EventReader.agenda`."""
         return await self._ask(lambda connection: agenda.agenda(connection, start_ms, end_ms, moved_since_ms))
 
+    async def calendar_events_between(self, from_ms: int, to_ms: int) -> list[CalendarEventRecord]:
+        """See `EventReader.calendar_events_between`."""
+        return await self._ask(lambda connection: calendar.between(connection, from_ms, to_ms))
+
     async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
         """See `EventReader.history`."""
         return await self._ask(lambda connection: calendar.history(connection, subject, upto_seq))

@@ -154,7 +154,7 @@ def test_rebuilding_finds_nothing_to_do(run: Commands) -> None:
             "UPDATE state SET calendar_event = json_set(calendar_event, '$.title', 'Wrong') WHERE subject_id = 1",
             "title",
         ),
-        ("UPDATE state SET memory = '[[],null,null,[],{}]' WHERE subject_id = 1", "(memory)"),
+        ("UPDATE state SET memory = '[[],null,null,null,[],{}]' WHERE subject_id = 1", "(memory)"),
         ("DELETE FROM state WHERE subject_id = 1", "status"),
         ("UPDATE routing SET verdict = 'same' WHERE seq = 1", "verdict same, expected fresh"),
         ("UPDATE routing SET verdict = NULL", "verdict None, expected fresh"),

@@ -73,7 +73,7 @@ def stories(draw: st.DrawFn) -> list[Told]:
 def facts(state: State) -> tuple[Any, ...]:
     """All that a state says."""
     provenance = {path: (mark.at_ms, mark.seq) for path, mark in state.provenance().items()}
-    return state.calendar_event(), provenance, state.newest, state.booked_ms
+    return state.calendar_event(), provenance, state.newest, state.booked_ms, state.reminded_ms
 
 
 @given(stories(), st.randoms(use_true_random=False))

@@ -59,6 +59,7 @@ PUBLIC = [
     "Moved",
     "NoShow",
     "OtherChanged",
+    "Overdue",
     "Rescheduled",
     "Retitled",
     "Retry",

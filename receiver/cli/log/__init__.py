@@ -7,6 +7,7 @@
     show.py        show
     timeline.py    timeline
     state.py       state
+    overdue.py     overdue
     agenda.py      agenda
     stats.py       stats
     charts.py      what stats draws with
@@ -28,6 +29,7 @@ from receiver.cli.log.agenda import agenda
 from receiver.cli.log.export import export
 from receiver.cli.log.forgetting import forget
 from receiver.cli.log.listing import list_events
+from receiver.cli.log.overdue import overdue
 from receiver.cli.log.quarantine import quarantine
 from receiver.cli.log.query import sql
 from receiver.cli.log.searching import search
@@ -60,6 +62,7 @@ for command in (
     show,
     timeline,
     state,
+    overdue,
     agenda,
     stats,
     sql,
