@@ -68,7 +68,7 @@ def test_it_says_what_to_know_and_what_to_type(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["message"] == "Event created successfully"
 
 
-def test_it_connects_to_the_configured_service(tmp_path: Path) -> None:
+def test_it_connects_to_the_configured_service(commands: Commands, tmp_path: Path) -> None:
     """With --connect, what happens in the sandbox reaches the service of the configuration; once registered, it stays."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -79,13 +79,13 @@ def test_it_connects_to_the_configured_service(tmp_path: Path) -> None:
         with sandbox(tmp_path, "--connect", "--db", "sandbox.db") as lines:
             assert "secret   the one in the configuration" in "\n".join(lines)
             at = ("--at", address(lines))
-            assert klenhook(tmp_path, "sandbox", "burst", "3", *at).stdout == "Booked 3 appointments.\n"
-            klenhook(tmp_path, "sandbox", "jump", "1h", *at)
-            listed = klenhook(tmp_path, "sandbox", "deliveries", "--json", *at)
+            assert commands("sandbox", "burst", "3", *at).out == "Booked 3 appointments.\n"
+            commands("sandbox", "jump", "1h", *at)
+            listed = commands("sandbox", "deliveries", "--json", *at)
         with sandbox(tmp_path, "--connect", "--db", "sandbox.db") as lines:
             assert "\n".join(lines).count("  webhook  ") == 1
 
-    sent = [json.loads(line) for line in listed.stdout.splitlines()]
+    sent = [json.loads(line) for line in listed.out.splitlines()]
     created = [one for one in sent if one["event_type"] == "calendar.created"]
     assert [one["state"] for one in created] == ["delivered"] * 3
     assert {record["delivery_id"] for record in records(tmp_path)} == {one["delivery_id"] for one in sent}

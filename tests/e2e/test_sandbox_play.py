@@ -6,6 +6,7 @@ import json
 import socket
 import sqlite3
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from receiver.sandbox import Sandbox, SandboxError
 from receiver.sandbox.invariants import Report, compare
 from receiver.sandbox.scenario import Play, Scenario, bundled_stories, load_scenario, parse_scenario
+from tests.support.commands import Commands
 from tests.support.klen import SECRET
-from tests.support.service import Process, klenhook, running, write_config
+from tests.support.service import Process, running, write_config
 from tests.support.soak import soak
 
 if TYPE_CHECKING:
@@ -161,23 +163,24 @@ async def test_a_step_that_cannot_be_done(step: str, said: str) -> None:
     assert str(raised.value).startswith(said)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`sandbox play` says how every rule stands; it fails when no service is there."""
+    play = partial(Commands(tmp_path, monkeypatch, capsys), "sandbox", "play", "nobody-came")
     port = free_port()
     write_config(tmp_path, '[ops]\nlisten = "127.0.0.1:0"', port=port)
     with Process(tmp_path, port=port) as service:
         service.wait_ready()
-        table = klenhook(tmp_path, "sandbox", "play", "nobody-came").stdout
-        lines = klenhook(
-            tmp_path, "sandbox", "play", "nobody-came", "--json", "--seed", "3"
-        ).stdout.splitlines()
-    gone = klenhook(tmp_path, "sandbox", "play", "nobody-came", status=1)
+        table, lines = play(), play("--json", "--seed", "3").out.splitlines()
+    gone = play()
 
-    assert [line.split()[-1] for line in table.splitlines()[1:]] == ["none"] * 6
+    assert table.status == 0
+    assert [line.split()[-1] for line in table.out.splitlines()[1:]] == ["none"] * 6
     report: list[Any] = [json.loads(line) for line in lines]
     assert [one.get("violations") for one in report] == [[]] * 6 + [None]
     assert report[-1] == {"rule": "lost", "calendar_event_uuids": []}
-    assert "Is the service running?" in gone.stderr
+    assert (gone.status, "Is the service running?" in gone.err) == (1, True)
 
 
 def free_port() -> int:
