@@ -46,6 +46,7 @@ class Metric(NamedTuple):
 
 METRICS: Final = (
     Metric("klenhook_build_info", "gauge", ("version", "python", "sqlite"), "Versions in use; always 1."),
+    Metric("klenhook_start_time_seconds", "gauge", (), "When the service started, in seconds since 1970."),
     Metric("klenhook_deliveries_total", "counter", ("outcome",), "Requests to the public listener."),
     Metric("klenhook_answer_seconds", "histogram", (), "From the head of a webhook's request to its answer."),
     Metric("klenhook_events_total", "counter", ("event_type", "verdict"), "Events given to routing."),
@@ -88,6 +89,7 @@ class Metrics:
         self._handlers = handlers
         self._log = log
         self._clock = clock
+        self._started_ms = clock.now_ms()
         self._process = ProcessCollector(registry=CollectorRegistry())
 
     async def page(self) -> bytes:
@@ -99,6 +101,7 @@ class Metrics:
         self._counts.start_at_zero(self._handlers())
         figures: dict[str, Mapping[Labels, Value]] = {
             **_figures(self._counts),
+            "klenhook_start_time_seconds": {(): self._started_ms / 1000},
             "klenhook_log_writable": {(): float(self._log.healthy)},
         }
         if vitals is not None:

@@ -29,7 +29,6 @@ CONFIG = load_config(DEPLOY / "config.toml", environ={"KLENHOOK_SOURCES__KLEN__S
 
 FOREIGN = {
     "up": (),
-    "process_start_time_seconds": (),
     "process_resident_memory_bytes": (),
     "process_cpu_seconds_total": (),
 }
