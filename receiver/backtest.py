@@ -19,6 +19,7 @@ from receiver.config import resolve_secret
 from receiver.errors import ConfigError, PluginError
 from receiver.events import AnyCalendarEvent, parse_event
 from receiver.history import state_at
+from receiver.klen import Klen, NoTransport
 from receiver.outbound import Answer, Outbound
 from receiver.plugins.settings import SettingsError, fill
 from receiver.plugins.signature import settings_class_of
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from storage.log import EventReader
     from storage.records import EventDetail, EventRecord, Selection
 
+NO_KLEN: Final = Klen(NoTransport("A handler on trial asks nothing of Klen."))
 LONGEST_ERROR: Final = 500
 
 
@@ -107,7 +109,13 @@ class Candidate:
             typed.know(detail.changes, load)
         http = Recorder(self._allow)
         delivered = await deliver(
-            self._function, typed, settings=self._settings, store=self._store, replayed=True, http=http
+            self._function,
+            typed,
+            settings=self._settings,
+            store=self._store,
+            replayed=True,
+            http=http,
+            klen=NO_KLEN,
         )
         self._store = delivered.store
         return _deed(delivered, http)

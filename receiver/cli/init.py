@@ -35,6 +35,8 @@ url = "sqlite:///klenhook.db"
 path = "/webhooks/klen"
 # The secret that Klen shows when the webhook is made: env:NAME for a variable, file:PATH for a file.
 secrets = ["env:KLEN_WEBHOOK_SECRET"]
+# The key that Klen's dashboard makes, for `klenhook webhooks`, `klenhook reconcile` and `ctx.klen`.
+#api_key = "env:KLEN_API_KEY"
 
 [handlers]
 # Every *.py file in this folder is loaded when the service starts.

@@ -28,6 +28,10 @@ from receiver.errors import ReceiverError
 class KlenError(ReceiverError):
     """Base of all of them. In a handler, one that is not caught lets the run be tried again."""
 
+    status: int | None = None
+    """Of the vendor's answer, if there is one."""
+    code: str | None = None
+    """The vendor's code, such as `not_found`."""
     retry_after: float | None = None
     """Seconds that the vendor asked to wait."""
 

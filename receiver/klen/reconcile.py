@@ -63,6 +63,8 @@ class Window:
 class Progress:
     """How far a comparison is."""
 
+    everything: bool = True
+    """Whether also what the log never knew counts as missed, however old."""
     status: int = 0
     """Which of the statuses is being read, from 0."""
     page: int = 1
@@ -80,7 +82,7 @@ class Progress:
     @property
     def cursor(self) -> str:
         """Where to go on after an interruption."""
-        return json.dumps({"status": self.status, "page": self.page})
+        return json.dumps({"everything": self.everything, "status": self.status, "page": self.page})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Reconciliation:
         self._resumed = False
         self.requests_before = 0
         """What an interrupted one has needed that this one goes on with."""
-        self.progress = Progress()
+        self.progress = Progress(everything=since_ms is None)
 
     async def findings(self) -> AsyncIterator[list[Finding]]:
         """What was missed, in chunks. An empty one says that the cursor has moved.
@@ -315,7 +317,11 @@ class Recorder:
 async def begin(log: EventLog, run: Reconciliation) -> int:
     """The number of a comparison that begins, or of an interrupted one of the same days, which goes on."""
     interrupted = await unfinished(log, run.source, run.clock)
-    if interrupted is not None and window_of(interrupted) == run.window:
+    if (
+        interrupted is not None
+        and window_of(interrupted) == run.window
+        and takes_everything(interrupted) == run.progress.everything
+    ):
         run.go_on_from(interrupted)
         return interrupted.reconciliation_id
     first, last = run.window.first.isoformat(), run.window.last.isoformat()
@@ -337,6 +343,11 @@ async def unfinished(log: EventReader, source: str, clock: Clock) -> Reconciliat
 def window_of(record: ReconciliationRecord) -> Window:
     """What a comparison is about."""
     return Window(date.fromisoformat(record.first_day), date.fromisoformat(record.last_day))
+
+
+def takes_everything(record: ReconciliationRecord) -> bool:
+    """Whether it was asked for by hand, and not by the clock."""
+    return bool(json.loads(record.cursor or "{}").get("everything", True))
 
 
 def _state(record: CalendarEventRecord | None) -> State | None:

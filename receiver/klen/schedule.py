@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Final
 from receiver import logs
 from receiver.counts import known_type
 from receiver.klen.errors import KlenError
-from receiver.klen.reconcile import Reconciliation, Recorder, Window, begin, unfinished, window_of
+from receiver.klen.reconcile import (
+    Reconciliation,
+    Recorder,
+    Window,
+    begin,
+    takes_everything,
+    unfinished,
+    window_of,
+)
 from receiver.times import parse_time
 from storage.errors import LogUnavailable, QueryError
 from storage.records import Selection
@@ -143,7 +151,8 @@ class Reconciler:
         """Go on with what was interrupted, and catch up after a silence longer than the vendor retries."""
         interrupted = await unfinished(self._log, source, self._clock)
         if interrupted is not None:
-            await self.start(source, window_of(interrupted))
+            everything = takes_everything(interrupted)
+            await self.start(source, window_of(interrupted), everything=everything)
         elif self.every_seconds is not None and await self._was_silent(source):
             await self.start(source, everything=False)
 

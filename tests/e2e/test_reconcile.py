@@ -340,3 +340,22 @@ async def test_killed_in_the_middle(tmp_path: Path) -> None:
         assert len(found) == len({one["calendar_event_uuid"] for one in found}) == 40
         assert await run(tmp_path) == []
     assert len(records(tmp_path)) == 40
+
+
+async def test_an_interrupted_one_goes_on_as_it_was_begun(tmp_path: Path) -> None:
+    """What the clock began does not become a search for everything, nor the other way round."""
+    async with vendor(tmp_path) as (_, klen):
+        await book(klen)
+        log = await open_log(f"sqlite:///{tmp_path}/klenhook.db")
+        try:
+            later = SystemClock().now_ms() + 60_000
+            by_clock, comparison = await recorder(log, klen, since_ms=later)
+            await by_clock._commit()
+            again, _ = await recorder(log, klen, since_ms=later)
+            by_hand, _ = await recorder(log, klen)
+            assert (again.number, by_hand.number) == (by_clock.number, by_clock.number + 1)
+            await by_clock.record()
+            await by_hand.record()
+            assert (comparison.progress.found, by_hand.progress.found) == (0, 1)
+        finally:
+            await log.aclose()
