@@ -49,6 +49,8 @@ _WRITER_SETTINGS: Final[dict[str, int | str]] = {
     "secure_delete": 1,  # what is deleted is overwritten: bodies hold people's data
 }
 _HEADER: Final = struct.Struct(">16s44xI4xI")  # magic, user_version at 60, application_id at 68
+_JOURNAL: Final = bytes.fromhex("d9d505f920a163d7")
+"""How a rollback journal begins (sqlite.org/fileformat.html, 3)."""
 
 in_use: Final[Counter[Path]] = Counter()
 """Logs that this process has open, and how often.
@@ -147,7 +149,7 @@ def check_header(path: Path, known_version: int) -> bool:
         return False
     except OSError as error:
         raise LogUnusable(f"{path} cannot be read: {error.strerror}.") from error
-    if not header:
+    if not any(header) and (not header or _has_journal(path)):
         return False
     if len(header) < _HEADER.size or not header.startswith(b"SQLite format 3\0"):
         raise LogUnusable(f"{path} is not a SQLite database. It was left as it is; name another file.")
@@ -158,6 +160,15 @@ def check_header(path: Path, known_version: int) -> bool:
         )
     check_version(path, version, known_version)
     return True
+
+
+def _has_journal(path: Path) -> bool:
+    """Whether a crash broke off the very first transaction; SQLite takes back what there is of it."""
+    try:
+        with path.with_name(path.name + "-journal").open("rb") as journal:
+            return journal.read(len(_JOURNAL)) == _JOURNAL
+    except OSError:
+        return False
 
 
 def check_version(path: Path, version: int, known_version: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -48,6 +50,26 @@ def test_no_cut_loses_what_was_acknowledged(
         total.add(cut(trace, book, size(1_000, 5_000), moments.randrange(2**31)))
     assert total.wrong == 0, total
     figure(f"{total.cuts:,} cuts, {total.wrong} lost or damaged anything")
+
+
+@pytest.mark.timeout(3600)
+def test_a_cut_while_the_log_is_made_leaves_none_or_one(
+    tmp_path: Path, library: Path, size: Size, moments: random.Random, figure: Figure
+) -> None:
+    """After a cut at any moment of the very first start, the next one makes the log, or goes on with it."""
+    trial = Trial(tmp_path)
+    with Shim(library, trial.log, trace=True) as shim:
+        subprocess.run(
+            [sys.executable, "-m", "receiver", "db", "migrate"],
+            cwd=tmp_path,
+            env=os.environ | shim.env,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    (tmp_path / "book").touch()
+    total = cut(shim.trace, tmp_path / "book", size(600, 20_000), moments.randrange(2**31))
+    assert total.wrong == 0, total
+    figure(f"{total.cuts:,} cuts")
 
 
 @pytest.mark.timeout(600)
