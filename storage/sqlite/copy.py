@@ -11,7 +11,8 @@ import fcntl
 import os
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, contextmanager
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -48,20 +49,17 @@ def back_up(path: Path, target: Path, on_progress: Callable[[float], None]) -> B
     _expect_log(path)
     target = target.absolute()
     _expect_free(path, target)
-    partial = _partial(target)
     try:
-        _copy(path, partial, on_progress)
-        made = _checked(partial)
-        _sync(partial)
-        partial.replace(target)
-        _sync(target.parent)
+        with _partial(target) as partial:
+            _copy(path, partial, on_progress)
+            made = _checked(partial)
+            _sync(partial)
+            partial.replace(target)
+            _sync(target.parent)
     except sqlite3.Error as error:
         raise LogUnavailable(f"{target} cannot be made: {error}. No backup was made.") from error
     except OSError as error:
         raise LogUnavailable(f"{target} cannot be made: {error.strerror}. No backup was made.") from error
-    finally:
-        for leftover in (partial, partial.with_name(partial.name + "-journal")):
-            leftover.unlink(missing_ok=True)
     return made
 
 
@@ -98,16 +96,38 @@ def _is_locked(target: Path) -> bool:
     return False
 
 
-def _partial(target: Path) -> Path:
-    """A new file beside the target, readable by its owner only."""
+@contextmanager
+def _partial(target: Path) -> Iterator[Path]:
+    """A new file beside the target, readable by its owner only; gone at the end, unless it was renamed.
+
+    What a killed process has left is cleared away. One that is being made is locked.
+    """
+    prefix, suffix = f".{target.name}.", ".partial"
+    for left in target.parent.glob(f"{escape(prefix)}*{suffix}*"):
+        if not _is_being_made(left):
+            left.unlink(missing_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
+    partial = Path(name)
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    except OSError as error:
-        raise LogUnavailable(
-            f"{target.parent} cannot be written: {error.strerror}. No backup was made."
-        ) from error
-    os.close(descriptor)
-    return Path(name)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield partial
+    finally:
+        os.close(descriptor)
+        for end in ("", "-journal"):
+            partial.with_name(partial.name + end).unlink(missing_ok=True)
+
+
+def _is_being_made(left: Path) -> bool:
+    """Whether somebody holds it; a journal goes with its file."""
+    file = left.with_name(left.name.removesuffix("-journal"))
+    try:
+        with file.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _copy(path: Path, partial: Path, on_progress: Callable[[float], None]) -> None:

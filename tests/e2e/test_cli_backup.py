@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ from tests.support.service import klenhook, running, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from storage.log import EventLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,6 +180,30 @@ def test_an_interrupted_backup_leaves_the_older_one(run: Commands) -> None:
     with pytest.raises(KeyboardInterrupt):
         back_up_log(f"sqlite:///{run.folder}/klenhook.db", copy, on_progress=interrupt)
     assert before == (files(run.folder), hashlib.sha256(copy.read_bytes()).digest())
+
+
+def test_a_killed_backup_leaves_the_older_one(run: Commands) -> None:
+    """Killed at any moment, it leaves a sound backup, the older or the new one; the next clears its pieces away."""
+
+    async def grow(log: EventLog) -> None:
+        for _ in range(40):
+            await asyncio.gather(*(log.append(new_event(None, variant="x" * 5_000)) for _ in range(100)))
+
+    change(run.folder, grow)
+    command = [sys.executable, "-m", "receiver", "db", "backup", "copy.db"]
+    back_up_log(f"sqlite:///{run.folder}/klenhook.db", run.folder / "copy.db")
+    for moment in range(6):
+        making = subprocess.Popen(command, cwd=run.folder, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while making.poll() is None and time.monotonic() < deadline:
+            if moment and list(run.folder.glob(".copy.db.*.partial")):
+                time.sleep(moment * 0.04)
+                making.kill()
+        making.wait()
+        assert len(content(run.folder / "copy.db")) == 4_004
+    run("db", "backup", "copy.db")
+
+    assert not list(run.folder.glob(".copy.db*"))
 
 
 def test_no_room_for_a_backup(run: Commands) -> None:
