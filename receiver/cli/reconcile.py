@@ -12,7 +12,7 @@ from receiver.cli.common import config_option, fail, json_option, load, one_line
 if TYPE_CHECKING:
     from datetime import date
 
-    from receiver.cli.reconciling import Lost
+    from receiver.cli.losses import Lost
     from receiver.config import Config
     from receiver.klen.reconcile import Window
 

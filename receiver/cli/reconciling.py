@@ -7,49 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final
 
-from receiver.cli.common import fail, say
-from receiver.cli.log.records import calendar_event, short_time, to_record
-from receiver.clock import SystemClock, to_datetime
+from receiver.cli.common import fail
+from receiver.cli.losses import Bar, Lost, lost_by, tell, would_be_lost
+from receiver.clock import SystemClock
 from receiver.klen import Accounts
-from receiver.klen.reconcile import Progress, Reconciliation, Recorder, begin
+from receiver.klen.reconcile import Progress, Reconciliation
+from receiver.klen.recorder import Recorder, begin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from rich.progress import Progress as Bars
-
     from receiver.config import Config
-    from receiver.klen.reconcile import Finding, Window
+    from receiver.klen.reconcile import Window
     from storage.log import EventReader
-    from storage.records import EventRecord, ReconciliationRecord
+    from storage.records import ReconciliationRecord
 
 PATIENCE_SECONDS: Final = 300.0
 POLL_SECONDS: Final = 0.2
 ROUTED_SECONDS: Final = 10.0
 """What the service gets to route what it has found, so that changes and verdicts can be told."""
 UNDONE: Final = "Nothing was compared."
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """One event that was missed."""
-
-    record: dict[str, Any]
-    """As in `log list --json`, with `late_seconds`; without an `event_id` if it is not recorded."""
-    row: tuple[str, str, str, str, str]
-    late_seconds: int
-
-    @property
-    def late(self) -> str:
-        """How long after it happened it was found, in words."""
-        return _span(self.late_seconds)
 
 
 async def look(config: Config, source: str, window: Window) -> list[Lost]:
@@ -59,11 +40,11 @@ async def look(config: Config, source: str, window: Window) -> list[Lost]:
         _readable(config) as log,
         Accounts(config.sources, clock, patience_seconds=PATIENCE_SECONDS) as accounts,
     ):
-        with _Bar() as bar:
+        with Bar() as bar:
             run = Reconciliation(log, accounts.of(source), source, window, clock, on_progress=bar.tell)
             found = [finding async for chunk in run.findings() for finding in chunk]
-        _tell(source, run.progress, accounts.transport(source).requests, len(found))
-    return [lost for finding in found for lost in _missing(source, finding, clock.now_ms())]
+        tell(source, run.progress, accounts.transport(source).requests, len(found))
+    return [lost for finding in found for lost in would_be_lost(source, finding, clock.now_ms())]
 
 
 @asynccontextmanager
@@ -94,7 +75,7 @@ async def reconcile_here(config: Config, source: str, window: Window) -> list[Lo
     from storage import open_log
 
     logs.configure("warning", config.logging.format)
-    clock, bar = SystemClock(), _Bar()
+    clock, bar = SystemClock(), Bar()
     handlers = load_handlers(config).handlers
     log = await open_log(config.storage_url)
     try:
@@ -111,7 +92,7 @@ async def reconcile_here(config: Config, source: str, window: Window) -> list[Lo
             recorder = Recorder(log, run, number, requests=lambda: transport.requests, on_events=routed)
             with bar:
                 await recorder.record()
-            _tell(source, run.progress, transport.requests, run.progress.found)
+            tell(source, run.progress, transport.requests, run.progress.found)
         return await _found(log, number)
     finally:
         await log.aclose()
@@ -132,7 +113,7 @@ async def reconcile_there(config: Config, source: str, window: Window) -> list[L
         raise fail(f"what answers at the service's private address is not klenhook. {UNDONE}")
     log = await open_reader(config.storage_url)
     try:
-        with _Bar() as bar:
+        with Bar() as bar:
             record = await _until_end(log, number, bar, holder(config.storage_url).pid)
         if record.error is not None:
             raise fail(
@@ -140,13 +121,13 @@ async def reconcile_there(config: Config, source: str, window: Window) -> list[L
                 "is recorded; the next run goes on from there."
             )
         await _until_routed(log)
-        _tell(source, Progress(compared=record.compared), record.requests, record.found)
+        tell(source, Progress(compared=record.compared), record.requests, record.found)
         return await _found(log, number)
     finally:
         await log.aclose()
 
 
-async def _until_end(log: EventReader, number: int, bar: _Bar, pid: str | None) -> ReconciliationRecord:
+async def _until_end(log: EventReader, number: int, bar: Bar, pid: str | None) -> ReconciliationRecord:
     while True:
         [record] = await log.reconciliations(number)
         bar.tell(Progress(compared=record.compared, found=record.found))
@@ -176,86 +157,4 @@ def _lives(pid: int) -> bool:
 
 async def _found(log: EventReader, number: int) -> list[Lost]:
     details = [await log.get(event_id) for event_id in await log.found_by(number)]
-    return [_lost(detail.record) for detail in details if detail is not None]
-
-
-def _lost(event: EventRecord) -> Lost:
-    # Klen's clock, or a local Klen's, may be ahead of ours.
-    late = max(_seconds(event.received_at) - _seconds(event.occurred_at or event.received_at), 0)
-    record = to_record(event) | {"late_seconds": late}
-    what = ", ".join(event.changes) or event.event_type or ""
-    row = (short_time(event.occurred_at or ""), _span(late), what, calendar_event(event), event.title or "")
-    return Lost(record, row, late)
-
-
-def _missing(source: str, finding: Finding, now_ms: int) -> list[Lost]:
-    """What would be recorded."""
-    lost = []
-    for event in finding.events:
-        late = max(now_ms - event.happened_ms, 0) // 1000
-        happened = to_datetime(event.happened_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        record = {
-            "event_id": None,
-            "source": source,
-            "event_type": event.event_type,
-            "calendar_event_uuid": finding.uuid,
-            "calendar_event_id": finding.number,
-            "occurred_at": happened,
-            "origin": "reconcile",
-            "late_seconds": late,
-        }
-        name = str(finding.number if finding.number is not None else finding.uuid)
-        row = (short_time(happened), _span(late), event.event_type, name, "")
-        lost.append(Lost(record, row, late))
-    return lost
-
-
-def _seconds(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp())
-
-
-def _span(seconds: int) -> str:
-    """A length of time as people say it."""
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min {seconds % 60} s" if minutes else f"{max(seconds, 0)} s"
-
-
-def _tell(source: str, progress: Progress, requests: int, missed: int) -> None:
-    gone = f" {progress.gone} in the log are not there any more." if progress.gone else ""
-    nothing = "" if missed else " Nothing was missed."
-    say(f"{source}: compared {progress.compared} appointments by {requests} requests.{nothing}{gone}")
-
-
-class _Bar:
-    """The progress, on a terminal."""
-
-    def __init__(self) -> None:
-        self._bars: Bars | None = None
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress as RichProgress
-
-            self._bars = RichProgress(console=Console(stderr=True), transient=True)
-            self._bars.add_task("comparing", total=None)
-            self._bars.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def tell(self, progress: Progress) -> None:
-        """How far it is."""
-        if self._bars is not None:
-            self._bars.update(
-                self._bars.task_ids[0],
-                total=progress.expected or None,
-                completed=progress.compared,
-                description=f"comparing, {progress.found} missing so far",
-            )
+    return [lost_by(detail.record) for detail in details if detail is not None]

@@ -6,6 +6,10 @@ transport.py  one request: key, limit, tries
 client.py     the Calendar API: `ctx.klen`
 webhooks.py   registered webhooks
 accounts.py   a client for each source
+registering.py  where a new webhook's secret belongs
+compare.py    what the log has missed of one appointment
+reconcile.py  a comparison of the log with the API; recorder.py makes it part of the log
+schedule.py   when the running service compares
 """
 
 from __future__ import annotations

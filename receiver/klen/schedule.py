@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Final
 from receiver import logs
 from receiver.counts import known_type
 from receiver.klen.errors import KlenError
-from receiver.klen.reconcile import (
-    Reconciliation,
-    Recorder,
-    Window,
-    begin,
-    takes_everything,
-    unfinished,
-    window_of,
-)
+from receiver.klen.reconcile import Reconciliation, Window
+from receiver.klen.recorder import Recorder, begin, takes_everything, unfinished, window_of
 from receiver.times import parse_time
 from storage.errors import LogUnavailable, QueryError
 from storage.records import Selection

@@ -15,7 +15,8 @@ import pytest
 from receiver.clock import SystemClock
 from receiver.config import load_config
 from receiver.klen import Accounts, Klen, KlenError
-from receiver.klen.reconcile import Reconciliation, Recorder, Window, begin
+from receiver.klen.reconcile import Reconciliation, Window
+from receiver.klen.recorder import Recorder, begin
 from receiver.sandbox import APIKey, Sandbox
 from receiver.service import Service
 from storage import open_log

@@ -14,7 +14,8 @@ import receiver.klen.transport
 from receiver.clock import SystemClock
 from receiver.counts import Counts
 from receiver.klen import KlenError
-from receiver.klen.reconcile import Reconciliation, Recorder, Window, begin
+from receiver.klen.reconcile import Reconciliation, Window
+from receiver.klen.recorder import Recorder, begin
 from receiver.route import Router
 from storage import open_log
 from storage.records import Selection
