@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -45,9 +47,11 @@ def check(config_path: str | None, *, as_json: bool) -> None:
     """
     from storage import check_log
 
-    found = _tell(check_log(load(config_path).storage_url), as_json=as_json)
+    with _working("Reading the file and every body ..."):
+        found = _tell(check_log(load(config_path).storage_url), as_json=as_json)
     if not found:  # states of damaged events are not worth comparing
-        found = _tell(_states(config_path), as_json=as_json)
+        with _working("Comparing what is known of calendar events ..."):
+            found = _tell(_states(config_path), as_json=as_json)
     if found:
         raise fail(
             f"the log is damaged: {found} findings. What is named is not as it was written; the rest is. "
@@ -55,6 +59,23 @@ def check(config_path: str | None, *, as_json: bool) -> None:
             "restore a backup."
         )
     say("The log is sound: its structure, the hash of every body, and what is known of calendar events.")
+
+
+def _working(what: str) -> AbstractContextManager[object]:
+    """On a terminal, what is being done; it may take minutes."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+    # Rich takes standard output over to print above the line. What goes into a file or a pipe stays as it is.
+    return Live(
+        Spinner("dots", what),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    )
 
 
 def _tell(damages: Iterator[Damage], *, as_json: bool) -> int:
