@@ -17,7 +17,6 @@ from receiver import logs
 from receiver.clock import to_datetime
 from receiver.effects import Outbox, Staged, Store
 from receiver.events import parse_event
-from receiver.history import state_at
 from receiver.isolation.klen import answer_for
 from receiver.klen.errors import KlenError
 from receiver.outbound import FailedAnswer
@@ -27,8 +26,9 @@ from receiver.state import encode
 from receiver.threads import ThreadCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from receiver.asof import StatesAsOf
     from receiver.events import AnyEvent
     from receiver.isolation.pool import Isolated
     from receiver.isolation.reply import Reply
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from receiver.outbound import Outbound
     from receiver.plugins import Handler
     from storage.log import EventReader
-    from storage.records import HistoryRecord
     from storage.work import Claimed, Effects
 
 LONGEST_ERROR: Final = 4_000
@@ -48,6 +47,7 @@ class Tools:
     """What every handler may use."""
 
     log: EventReader
+    states: StatesAsOf
     http: Outbound
     accounts: Accounts
     isolated: Isolated
@@ -125,17 +125,18 @@ class Attempt:
     async def _state(self) -> str | None:
         """What was known of the calendar event after this event, as JSON."""
         run = self._run
-        if run.state is not None or run.verdict is None or run.number is None:
+        if run.state is not None:
             return run.state
-        return _known(await self._tools.log.history(run.number, upto_seq=run.seq))
+        known = await self._tools.states.of(run)
+        return None if known is None else encode(known)
 
     def _state_now(self) -> dict[str, Any] | None:
         """The same, when a handler asks for `event.state`; at the last event about it, it is at hand."""
         run = self._run
-        text = run.state
-        if text is None and run.verdict is not None and run.number is not None:
-            text = _known(self._tools.log.history_now(run.number, upto_seq=run.seq))
-        return None if text is None else json.loads(text)
+        if run.state is None:
+            return self._tools.states.now(run)
+        known: dict[str, Any] = json.loads(run.state)
+        return known
 
     def _ended(self, reply: Reply) -> Ending:
         """What the end of a call in another process means for the run."""
@@ -204,8 +205,3 @@ class Attempt:
             return f"{type(error).__name__}: (its text cannot be shown: {type(second).__name__})"
         half = LONGEST_ERROR // 2
         return f"{head[:half]}\n{trace[-half:]}".encode("utf-8", "backslashreplace").decode()
-
-
-def _known(history: Sequence[HistoryRecord]) -> str | None:
-    state = state_at(history, time_ms=None)
-    return None if state is None else encode(state.calendar_event())

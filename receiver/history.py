@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from receiver.told import Told
     from storage.records import HistoryRecord
 
-__all__ = ["Step", "as_they_came", "in_order_of_time", "state_at"]
+__all__ = ["Step", "as_they_came", "continued", "in_order_of_time", "state_at"]
 
 
 _FIRST: Final = Mark(-(2**63), 0, 0, 0)
@@ -62,6 +62,15 @@ def state_at(
         if told is None:
             continue
         if time_ms is None or (told.mark.at_ms if by_occurred else record.received_at_ms) <= time_ms:
+            state, _, _ = fold(state, told)
+    return state
+
+
+def continued(state: State | None, records: Iterable[HistoryRecord]) -> State | None:
+    """A state with more events of its calendar event."""
+    for record in records:
+        told = _told(record)
+        if told is not None:
             state, _, _ = fold(state, told)
     return state
 

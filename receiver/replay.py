@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.route import routing_to, takers_of
+from receiver.route import runs_of, takers_of
 from receiver.sweep import Sweep
 from storage.errors import StorageError
 from storage.records import Selection
-from storage.work import NewReplay, ReplayBatch, ReplayItem, Unrouted
+from storage.work import NewReplay, ReplayBatch, ReplayItem, Routing, Unrouted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from receiver.plugins import Handler
     from storage.log import EventLog, EventReader
     from storage.records import EventDetail, EventRecord, ReplayRecord
-    from storage.work import Routing
 
 BATCH: Final = 64
 """Events per transaction."""
@@ -149,7 +148,9 @@ def _takers(item: ReplayItem, handlers: Mapping[str, Handler], *, targeted: bool
 
 def _routing(item: ReplayItem, handlers: Sequence[Handler]) -> Routing:
     """What was asked for by name runs; whom else it goes to skips what came too late, as it did then."""
-    return routing_to(item.event, handlers, verdict=item.verdict if item.handlers is None else None)
+    event = item.event
+    runs = runs_of(handlers, item.verdict if item.handlers is None else None)
+    return Routing(seq=event.seq, source=event.source, subject=event.subject, runs=runs)
 
 
 def _filling(record: ReplayRecord) -> _Filling:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from receiver import logs
@@ -128,10 +127,14 @@ class Router:
         takers = takers_of(event, self._handlers, changes)
         if not takers:
             self._suggest(event.event_type)
-        return replace(
-            routing_to(event, takers, verdict=folded.verdict),
+        return Routing(
+            seq=event.seq,
+            source=event.source,
+            subject=event.subject,
+            runs=runs_of(takers, folded.verdict),
             words=words_of(body),
             number=event.number,
+            verdict=folded.verdict,
             changes=rows_of(folded.changes),
         )
 
@@ -202,10 +205,9 @@ def _chosen(handler: Handler, event: Unrouted, changes: Sequence[ChangeRecord]) 
         return True
 
 
-def routing_to(event: Unrouted, handlers: Iterable[Handler], *, verdict: str | None) -> Routing:
-    """The decision that these handlers get the event; one that is stale is skipped by those that say so."""
-    runs = tuple(
+def runs_of(handlers: Iterable[Handler], verdict: str | None) -> tuple[NewRun, ...]:
+    """The runs of an event for these handlers; one that is stale is skipped by those that say so."""
+    return tuple(
         NewRun(handler.name, ordered=handler.ordered, skipped=verdict == "stale" and handler.stale == "skip")
         for handler in handlers
     )
-    return Routing(seq=event.seq, source=event.source, subject=event.subject, runs=runs, verdict=verdict)

@@ -51,8 +51,7 @@ async def _latest(log: EventReader, event: Unrouted) -> HistoryRecord | None:
     """The last event of this kind about the same calendar event."""
     if event.number is None:
         return None
-    history = await log.history(event.number)
-    return next((one for one in reversed(history) if one.event_type == event.event_type), None)
+    return await log.latest(event.number, event.event_type)
 
 
 def _tells_the_same(event: Unrouted, latest: Unrouted | HistoryRecord | None) -> bool:

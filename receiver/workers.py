@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 from receiver import logs
+from receiver.asof import StatesAsOf
 from receiver.attempt import Tools
 from receiver.dispatch import Dispatcher
 from receiver.forks import guard
@@ -94,7 +95,9 @@ class Workers:
             log,
             handlers,
             clock,
-            Tools(log=log, http=http, accounts=self._accounts, isolated=self._isolated),
+            Tools(
+                log=log, states=StatesAsOf(log), http=http, accounts=self._accounts, isolated=self._isolated
+            ),
             owner=owner,
             concurrency=config.dispatch.concurrency,
             replays_only=self._replays_only,

@@ -105,14 +105,20 @@ class EventReader(Protocol):
         """The calendar events that begin in this time and are neither cancelled nor over, as far as known."""
         ...
 
-    async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
+    async def history(
+        self, subject: int, *, after_seq: int = 0, upto_seq: int | None = None
+    ) -> list[HistoryRecord]:
         """The events of a calendar event in log order, each with its verdict and what it changed.
 
         `subject` is a record's own number, not the vendor's.
         """
         ...
 
-    def history_now(self, subject: int, *, upto_seq: int) -> list[HistoryRecord]:
+    async def latest(self, subject: int, event_type: str | None) -> HistoryRecord | None:
+        """The last event of this type about a calendar event, if there is one."""
+        ...
+
+    def history_now(self, subject: int, *, after_seq: int = 0, upto_seq: int) -> list[HistoryRecord]:
         """As `history`, but the calling thread waits: a few milliseconds, for code that cannot await."""
         ...
 

@@ -138,11 +138,13 @@ _HISTORY: Final = (
 )
 
 
-def history(connection: sqlite3.Connection, subject: int, upto_seq: int | None) -> list[HistoryRecord]:
+def history(
+    connection: sqlite3.Connection, subject: int, after_seq: int, upto_seq: int | None
+) -> list[HistoryRecord]:
     """The events of a calendar event in log order, with how they were judged."""
     rows = connection.execute(
-        f"{_HISTORY} WHERE routing.subject_id = ? AND routing.seq <= ? ORDER BY routing.seq",
-        (subject, 2**63 - 1 if upto_seq is None else upto_seq),
+        f"{_HISTORY} WHERE routing.subject_id = ? AND routing.seq BETWEEN ? AND ? ORDER BY routing.seq",
+        (subject, after_seq + 1, 2**63 - 1 if upto_seq is None else upto_seq),
     )
     return [_history(*row) for row in rows]
 
@@ -233,6 +235,15 @@ def rebookings(connection: sqlite3.Connection, subject: int) -> list[RebookingRe
 def _history(*row: Any) -> HistoryRecord:
     values: tuple[Any, ...] = (*row[:-1], changes_in(row[-1]))
     return HistoryRecord(*values)
+
+
+def latest(connection: sqlite3.Connection, subject: int, event_type: str | None) -> HistoryRecord | None:
+    """The last event of this type about a calendar event."""
+    row = connection.execute(
+        f"{_HISTORY} WHERE routing.subject_id = ? AND e.event_type IS ? ORDER BY routing.seq DESC LIMIT 1",
+        (subject, event_type),
+    ).fetchone()
+    return None if row is None else _history(*row)
 
 
 def changes_in(text: str) -> tuple[ChangeRecord, ...]:

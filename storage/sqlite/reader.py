@@ -198,14 +198,21 @@ class SqliteReader:
         """See `EventReader.calendar_events_between`."""
         return await self._ask(lambda connection: calendar.between(connection, from_ms, to_ms))
 
-    async def history(self, subject: int, *, upto_seq: int | None = None) -> list[HistoryRecord]:
+    async def history(
+        self, subject: int, *, after_seq: int = 0, upto_seq: int | None = None
+    ) -> list[HistoryRecord]:
         """See `EventReader.history`."""
-        return await self._ask(lambda connection: calendar.history(connection, subject, upto_seq))
+        return await self._ask(lambda connection: calendar.history(connection, subject, after_seq, upto_seq))
 
-    def history_now(self, subject: int, *, upto_seq: int) -> list[HistoryRecord]:
+    async def latest(self, subject: int, event_type: str | None) -> HistoryRecord | None:
+        """See `EventReader.latest`."""
+        return await self._ask(lambda connection: calendar.latest(connection, subject, event_type))
+
+    def history_now(self, subject: int, *, after_seq: int = 0, upto_seq: int) -> list[HistoryRecord]:
         """See `EventReader.history_now`."""
         question = self._answer_to(
-            lambda connection: calendar.history(connection, subject, upto_seq), seconds=READ_SECONDS
+            lambda connection: calendar.history(connection, subject, after_seq, upto_seq),
+            seconds=READ_SECONDS,
         )
         return self._threads.submit(question).result()
 
