@@ -48,14 +48,19 @@ def check(config_path: str | None, *, as_json: bool) -> None:
     from storage import check_log
 
     with _working("Reading the file and every body ..."):
-        found = _tell(check_log(load(config_path).storage_url), as_json=as_json)
-    if not found:  # states of damaged events are not worth comparing
+        damages = list(check_log(load(config_path).storage_url))
+    if not damages:  # states of damaged events are not worth comparing
         with _working("Comparing what is known of calendar events ..."):
-            found = _tell(_states(config_path), as_json=as_json)
-    if found:
+            damages = list(_states(config_path))
+    for damage in damages:
+        if as_json:
+            write_json(asdict(damage))
+        else:
+            click.echo(f"{damage.event_id or damage.kind}: {printable(damage.message)}")
+    if damages:
         raise fail(
-            f"the log is damaged: {found} findings. What is named is not as it was written; the rest is. "
-            "States are put right by `klenhook db rebuild`; for the rest, storage/README.md says how to "
+            f"the log is damaged: {len(damages)} findings. What is named is not as it was written; the rest "
+            "is. States are put right by `klenhook db rebuild`; for the rest, storage/README.md says how to "
             "restore a backup."
         )
     say("The log is sound: its structure, the hash of every body, and what is known of calendar events.")
@@ -66,28 +71,8 @@ def _working(what: str) -> AbstractContextManager[object]:
     if not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
-    from rich.live import Live
-    from rich.spinner import Spinner
 
-    # Rich takes standard output over to print above the line. What goes into a file or a pipe stays as it is.
-    return Live(
-        Spinner("dots", what),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-    )
-
-
-def _tell(damages: Iterator[Damage], *, as_json: bool) -> int:
-    """Print them as they are found; how many there were."""
-    found = 0
-    for damage in damages:
-        found += 1
-        if as_json:
-            write_json(asdict(damage))
-        else:
-            click.echo(f"{damage.event_id or damage.kind}: {printable(damage.message)}")
-    return found
+    return Console(stderr=True).status(what)
 
 
 def _states(config_path: str | None) -> Iterator[Damage]:
