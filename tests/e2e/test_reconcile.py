@@ -8,19 +8,21 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from tenacity import wait_none
 
 from receiver.clock import SystemClock
 from receiver.config import load_config
-from receiver.klen import Accounts, Klen, KlenError
+from receiver.klen import Accounts, Klen, KlenError, transport
 from receiver.klen.reconcile import Reconciliation, Window
 from receiver.klen.recorder import Recorder, begin
 from receiver.sandbox import APIKey, Sandbox
 from receiver.service import Service
 from storage import open_log
 from storage.records import Selection
+from tests.support.commands import Commands
 from tests.support.klen import SECRET, post
 from tests.support.service import klenhook, records, write_plugin
 
@@ -61,16 +63,35 @@ async def vendor(
             yield sandbox, accounts.of("klen")
 
 
+class Run(Protocol):
+    """`klenhook reconcile --json`, in a thread of this process, beside what else runs in it."""
+
+    async def __call__(self, *arguments: str, status: int = 0) -> list[dict[str, Any]]: ...
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    commands = Commands(tmp_path, monkeypatch, capsys)
+
+    async def run(*arguments: str, status: int = 0) -> list[dict[str, Any]]:
+        done = await asyncio.to_thread(commands, "reconcile", "--json", *arguments)
+        assert done.status == status, done
+        # A service in this process writes its log lines there, too.
+        return [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
+
+    return run
+
+
+async def apart(folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    """The same as a process of its own."""
+    done = await asyncio.to_thread(klenhook, folder, "reconcile", "--json", *arguments)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 async def book(klen: Klen, hours: float = 24, **more: Any) -> Made:
     start = datetime.now(UTC) + timedelta(hours=hours)
     usual: dict[str, Any] = {"title": "Meeting", "start_time": start, "end_time": start + timedelta(hours=1)}
     return await klen.create(**usual | more)
-
-
-async def run(folder: Path, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
-    """`klenhook reconcile --json` beside the sandbox, which runs in this process."""
-    done = await asyncio.to_thread(klenhook, folder, "reconcile", "--json", *arguments, status=status)
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def told(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -85,14 +106,14 @@ async def eventually(condition: Any) -> Any:
     return found
 
 
-async def test_what_was_missed_is_found_once(tmp_path: Path) -> None:
+async def test_what_was_missed_is_found_once(tmp_path: Path, run: Run) -> None:
     """Bookings, changes of every kind and endings; a dry run changes nothing, a second run finds nothing."""
     async with vendor(tmp_path) as (_, klen):
         made = [await book(klen, hours) for hours in range(1, 8)]
-        assert told(await run(tmp_path, "--dry-run")) == [("calendar.created", "")] * 7
+        assert told(await run("--dry-run")) == [("calendar.created", "")] * 7
         assert not (tmp_path / "klenhook.db").exists()
-        assert told(await run(tmp_path)) == [("calendar.created", "created")] * 7
-        assert await run(tmp_path) == []
+        assert told(await run()) == [("calendar.created", "created")] * 7
+        assert await run() == []
 
         await klen.update(made[0].uuid or "", title="New title")
         await klen.update(made[1].uuid or "", end_time=datetime.now(UTC) + timedelta(hours=9))
@@ -104,10 +125,10 @@ async def test_what_was_missed_is_found_once(tmp_path: Path) -> None:
         gone = await book(klen, 5)
         await klen.cancel(gone.uuid or "")
         before = await asyncio.to_thread(records, tmp_path)
-        assert len(await run(tmp_path, "--dry-run")) == 8
+        assert len(await run("--dry-run")) == 8
         assert await asyncio.to_thread(records, tmp_path) == before
-        found = await run(tmp_path)
-        assert await run(tmp_path) == []
+        found = await run()
+        assert await run() == []
 
     changes = {name for one in found for name in one["changes"]}
     assert {"retitled", "rescheduled", "cancelled", "completed", "no_show", "created"} <= changes
@@ -117,11 +138,11 @@ async def test_what_was_missed_is_found_once(tmp_path: Path) -> None:
     assert len(found) == 8
 
 
-async def test_the_running_service_does_it(tmp_path: Path) -> None:
+async def test_the_running_service_does_it(tmp_path: Path, run: Run) -> None:
     """Its handlers get what was found, as news; the command waits, and tells what it was."""
     async with vendor(tmp_path) as (_, klen), Service(load_config(tmp_path / "config.toml")) as service:
         await book(klen)
-        [found] = await run(tmp_path)
+        [found] = await run()
         assert (found["event_type"], found["changes"]) == ("calendar.created", ["created"])
         assert service.counts.reconciled == {"calendar.created": 1}
 
@@ -130,14 +151,14 @@ async def test_the_running_service_does_it(tmp_path: Path) -> None:
             return file.read_text() if file.exists() else ""
 
         assert await eventually(seen) == "calendar.created reconcile\n"
-        assert await run(tmp_path) == []
+        assert await run() == []
 
 
-async def test_a_webhook_that_comes_after_all_is_no_news(tmp_path: Path) -> None:
+async def test_a_webhook_that_comes_after_all_is_no_news(tmp_path: Path, run: Run) -> None:
     """It is recorded, its runs as skipped; a later one that happens to say the same is handed on."""
     async with vendor(tmp_path) as (_, klen), Service(load_config(tmp_path / "config.toml")) as service:
         made = await book(klen)
-        await run(tmp_path)
+        await run()
         details = (await klen.event(made.uuid or "")).raw
         content = {key: details[key] for key in ("id", "uuid", "title", "status", "start_time", "end_time")}
 
@@ -210,7 +231,7 @@ async def recorder(log: EventLog, klen: Klen, **options: Any) -> tuple[Recorder,
     return Recorder(log, comparison, number, requests=lambda: 0, on_events=nothing), comparison
 
 
-async def test_an_interrupted_one_goes_on(tmp_path: Path) -> None:
+async def test_an_interrupted_one_goes_on(tmp_path: Path, run: Run) -> None:
     """What was found is kept, with the place to go on from; the next one asks for the rest and ends it."""
 
     class Broken(Klen):
@@ -234,7 +255,7 @@ async def test_an_interrupted_one_goes_on(tmp_path: Path) -> None:
             assert (record.finished_at, record.error, record.found) == (None, "KlenError", 10)
         finally:
             await log.aclose()
-        assert len(await run(tmp_path)) == 30  # the whole loss, also what the first part has found
+        assert len(await run()) == 30  # the whole loss, also what the first part has found
         asked = klenhook(tmp_path, "log", "sql", "--json", "SELECT * FROM reconciliations")
         ended = json.loads(asked.stdout)
         assert (ended["reconciliation_id"], ended["found"], ended["error"]) == (1, 30, None)
@@ -281,17 +302,20 @@ async def test_the_vendors_limit_is_kept(tmp_path: Path) -> None:
             await log.aclose()
 
 
-async def test_a_vendor_that_cannot_be_asked_is_said(tmp_path: Path) -> None:
+async def test_a_vendor_that_cannot_be_asked_is_said(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exit status 1 with the reason; 2 without a key, and for dates that are none."""
+    monkeypatch.setattr(transport, "_backoff", wait_none())
     async with vendor(tmp_path) as (sandbox, _):
         pass
     assert sandbox.port
-    await run(tmp_path, status=1)
+    await run(status=1)
     for wrong in (["--from", "soon"], ["--from", "2025-05-02", "--to", "2025-05-01"], ["--source", "x"]):
-        await run(tmp_path, *wrong, status=2)
+        await run(*wrong, status=2)
     text = (tmp_path / "config.toml").read_text().replace(KEY, "")
     (tmp_path / "config.toml").write_text(text)
-    await run(tmp_path, status=2)
+    await run(status=2)
 
 
 async def test_two_at_once_are_one(tmp_path: Path) -> None:
@@ -299,18 +323,18 @@ async def test_two_at_once_are_one(tmp_path: Path) -> None:
     async with vendor(tmp_path) as (_, klen), Service(load_config(tmp_path / "config.toml")) as service:
         for hours in range(1, 4):
             await book(klen, hours)
-        await asyncio.gather(run(tmp_path), run(tmp_path))
+        await asyncio.gather(apart(tmp_path), apart(tmp_path))
         assert await service.log.count(Selection()) == 3
 
 
-async def test_what_was_forgotten_stays_forgotten(tmp_path: Path) -> None:
+async def test_what_was_forgotten_stays_forgotten(tmp_path: Path, run: Run) -> None:
     """A person's appointment that the log has emptied is not filled again from the vendor."""
     email = "quentin@xavier.example"
     async with vendor(tmp_path) as (_, klen):
         await book(klen, customer_email=email, customer_name="Quentin Xavier")
-        assert len(await run(tmp_path)) == 1
+        assert len(await run()) == 1
         await asyncio.to_thread(klenhook, tmp_path, "log", "forget", "--customer", email, "--yes")
-        assert await run(tmp_path) == []
+        assert await run() == []
         assert email not in (tmp_path / "klenhook.db").read_bytes().decode("latin-1")
 
 
@@ -337,9 +361,9 @@ async def test_killed_in_the_middle(tmp_path: Path) -> None:
         first.kill()
         await first.wait()
         config.write_text(text)
-        found = await run(tmp_path)
+        found = await apart(tmp_path)
         assert len(found) == len({one["calendar_event_uuid"] for one in found}) == 40
-        assert await run(tmp_path) == []
+        assert await apart(tmp_path) == []
     assert len(records(tmp_path)) == 40
 
 
