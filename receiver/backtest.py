@@ -21,6 +21,7 @@ from receiver.events import AnyCalendarEvent, parse_event
 from receiver.history import state_at
 from receiver.klen import Klen, NoTransport
 from receiver.outbound import Answer, Outbound
+from receiver.plugins.api import mark_of
 from receiver.plugins.settings import SettingsError, fill
 from receiver.plugins.signature import settings_class_of
 from receiver.testing.delivery import deliver
@@ -88,6 +89,8 @@ class Candidate:
         allow: Sequence[str],
     ) -> None:
         self._function = function
+        mark = mark_of(function)
+        self._stale = mark.stale if mark else "run"
         self._settings = settings
         self._store = dict(store)
         self._allow = allow
@@ -107,6 +110,10 @@ class Candidate:
         )
         if isinstance(typed, AnyCalendarEvent):
             typed.know(detail.changes, load)
+            if event.verdict == "stale" and self._stale == "skip":
+                return Deed("skipped", None, {}, (), ())
+            if event.verdict == "stale" and self._stale == "merge":
+                typed = typed.model_copy(update={"calendar_event": typed.state})
         http = Recorder(self._allow)
         delivered = await deliver(
             self._function,

@@ -13,8 +13,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.history import state_at
 from receiver.route import runs_of, takers_of
 from receiver.sweep import Sweep
 from storage.errors import StorageError
@@ -106,7 +108,9 @@ class Replayer:
 
     async def _extend(self, filling: _Filling) -> None:
         items = await self._log.replay_items(filling.replay_id, BATCH)
-        chosen = [(item, _takers(item, self._handlers, targeted=filling.targeted)) for item in items]
+        chosen = [
+            (item, _takers(self._log, item, self._handlers, targeted=filling.targeted)) for item in items
+        ]
         last = items[-1].event.seq if items else filling.cursor
         filled = len(items) < BATCH
         await self._record(filling, last, chosen, filled=filled)
@@ -128,7 +132,9 @@ class Replayer:
             replay_id=filling.replay_id,
             from_seq=filling.cursor,
             last_seq=last,
-            routings=tuple(_routing(item, handlers) for item, handlers in chosen if handlers),
+            routings=tuple(
+                _routing(item, handlers, targeted=filling.targeted) for item, handlers in chosen if handlers
+            ),
             filled=filled,
             now_ms=self._clock.now_ms(),
         )
@@ -138,18 +144,29 @@ class Replayer:
         filling.cursor = last
 
 
-def _takers(item: ReplayItem, handlers: Mapping[str, Handler], *, targeted: bool) -> list[Handler]:
+def _takers(
+    log: EventReader, item: ReplayItem, handlers: Mapping[str, Handler], *, targeted: bool
+) -> list[Handler]:
     """Who gets it: those settled already, as far as they run, else those who want it."""
+    known = partial(_known, log, item)
     if item.handlers is None:
-        return takers_of(item.event, handlers.values(), item.changes)
+        return takers_of(item.event, handlers.values(), item.changes, known)
     named = [handlers[name] for name in item.handlers if name in handlers]
-    return takers_of(item.event, named, item.changes) if targeted else named
+    return takers_of(item.event, named, item.changes, known) if targeted else named
 
 
-def _routing(item: ReplayItem, handlers: Sequence[Handler]) -> Routing:
-    """What was asked for by name runs; whom else it goes to skips what came too late, as it did then."""
+def _known(log: EventReader, item: ReplayItem) -> Mapping[str, Any] | None:
+    """What was known of the calendar event after this event."""
+    if item.number is None or item.verdict is None:
+        return None
+    state = state_at(log.history_now(item.number, upto_seq=item.event.seq), time_ms=None)
+    return None if state is None else state.calendar_event()
+
+
+def _routing(item: ReplayItem, handlers: Sequence[Handler], *, targeted: bool) -> Routing:
+    """Runs that were selected run again; to whom else it goes skips what came too late, as with news."""
     event = item.event
-    runs = runs_of(handlers, item.verdict if item.handlers is None else None)
+    runs = runs_of(handlers, item.verdict if targeted or item.handlers is None else None)
     return Routing(seq=event.seq, source=event.source, subject=event.subject, runs=runs)
 
 
@@ -169,10 +186,11 @@ async def plan(
             item = ReplayItem(
                 _unrouted(detail),
                 _named(detail, selection, target),
+                detail.number,
                 detail.record.verdict,
                 tuple(detail.changes),
             )
-            yield record, _takers(item, known, targeted=target is not None)
+            yield record, _takers(log, item, known, targeted=target is not None)
 
 
 def _named(detail: EventDetail, selection: Selection, target: str | None) -> tuple[str, ...] | None:

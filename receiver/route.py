@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from receiver.clock import Clock
     from receiver.counts import Counts
+    from receiver.events.calendar import Known
     from receiver.plugins import Handler
     from storage.log import EventLog
     from storage.work import Unrouted
@@ -124,7 +125,8 @@ class Router:
         body = parse_json(event.body)
         folded = folding.add(event, body)
         changes = tuple(ChangeRecord(*change) for change in folded.changes)
-        takers = takers_of(event, self._handlers, changes)
+        known = folded.state.calendar_event if folded.state else None
+        takers = takers_of(event, self._handlers, changes, known)
         if not takers:
             self._suggest(event.event_type)
         return Routing(
@@ -167,7 +169,9 @@ class _Meter:
         return self._rate
 
 
-def takers_of(event: Unrouted, handlers: Iterable[Handler], changes: Sequence[ChangeRecord]) -> list[Handler]:
+def takers_of(
+    event: Unrouted, handlers: Iterable[Handler], changes: Sequence[ChangeRecord], known: Known
+) -> list[Handler]:
     """Those of the handlers that want the event: by its type or by what it changed, then by their `where`."""
     # A known name on a body of another shape is read as an unknown event, so it goes to who wants those.
     known_as = None if "bad_shape" in event.flags else event.event_type
@@ -175,11 +179,11 @@ def takers_of(event: Unrouted, handlers: Iterable[Handler], changes: Sequence[Ch
         handler
         for handler in handlers
         if (handler.wants(known_as) or (changes and handler.wants_change(changes)))
-        and _chosen(handler, event, changes)
+        and _chosen(handler, event, changes, known)
     ]
 
 
-def _chosen(handler: Handler, event: Unrouted, changes: Sequence[ChangeRecord]) -> bool:
+def _chosen(handler: Handler, event: Unrouted, changes: Sequence[ChangeRecord], known: Known) -> bool:
     """Ask the handler's `where`. If it fails, the event is given to the handler: rather one too many."""
     if handler.where is None:
         return True
@@ -191,7 +195,7 @@ def _chosen(handler: Handler, event: Unrouted, changes: Sequence[ChangeRecord]) 
             received_at=to_datetime(event.received_at_ms),
             origin=event.origin,
         )
-        given = handler.given(typed, changes)
+        given = handler.given(typed, changes, known=known)
         return not given or any(handler.where(one) for one in given)
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError):

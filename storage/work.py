@@ -392,6 +392,8 @@ class ReplayItem:
 
     event: Unrouted
     handlers: tuple[str, ...] | None
+    number: int | None = None
+    """Of what it is about, for `history`."""
     verdict: str | None = None
     changes: tuple[ChangeRecord, ...] = ()
 

@@ -185,7 +185,6 @@ _CLASSES: Final[dict[str, type[AnyChange]]] = {
 AnyChange.names = frozenset(_CLASSES)
 
 
-@cache
 def Changed(*paths: str) -> type[AnyChange]:  # noqa: N802 -- it stands where a class does: on(Changed("title"))
     """For `on(...)`: a change of any of these fields, `on(Changed("customer.email", "location"))`.
 
@@ -199,6 +198,11 @@ def Changed(*paths: str) -> type[AnyChange]:  # noqa: N802 -- it stands where a 
         raise ValueError('Changed() names no field; write Changed("customer.email"), or AnyChange for all.')
     if any(type(path) is not str for path in paths):
         raise TypeError('Changed(...) takes names of fields, such as Changed("customer.email").')
+    return _changed(paths)
+
+
+@cache
+def _changed(paths: tuple[str, ...]) -> type[AnyChange]:
     title = f"Changed({', '.join(map(repr, paths))})"
     made = type(title, (AnyChange,), {"__module__": __name__, "__doc__": AnyChange.__doc__})
     changed = cast("type[AnyChange]", made)

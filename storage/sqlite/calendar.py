@@ -112,10 +112,10 @@ def find(connection: sqlite3.Connection, name: str) -> list[CalendarEventRecord]
     return [CalendarEventRecord(*row) for row in rows]
 
 
-def verdict_of(connection: sqlite3.Connection, seq: int) -> str | None:
-    """How an event was judged; None if it is about no calendar event."""
-    row = connection.execute("SELECT verdict FROM routing WHERE seq = ?", (seq,)).fetchone()
-    return row[0] if row else None
+def routing_of(connection: sqlite3.Connection, seq: int) -> tuple[int | None, str | None]:
+    """What an event is about, and how it was judged."""
+    row = connection.execute("SELECT subject_id, verdict FROM routing WHERE seq = ?", (seq,)).fetchone()
+    return row or (None, None)
 
 
 def changes_of(connection: sqlite3.Connection, seq: int) -> list[ChangeRecord]:

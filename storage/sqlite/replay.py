@@ -60,7 +60,7 @@ def next_items(connection: sqlite3.Connection, replay_id: int, limit: int) -> li
         ReplayItem(
             event,
             _named(connection, event.seq, selection, row[1]),
-            calendar.verdict_of(connection, event.seq),
+            *calendar.routing_of(connection, event.seq),
             tuple(calendar.changes_of(connection, event.seq)),
         )
         for event in events

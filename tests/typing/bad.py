@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import receiver
 from receiver import (
+    AnyChange,
     AnyEvent,
     CalendarCancelled,
     CalendarCreated,
     CalendarUpdated,
     CallEnded,
+    Changed,
     Context,
+    NoShow,
+    Rescheduled,
     Retry,
     RetryPolicy,
     Settings,
@@ -91,3 +95,15 @@ async def reads_what_is_not_there(event: CalendarCreated, ctx: Context[Chat]) ->
 @on(CalendarCreated)
 async def reads_settings_it_has_not_got(event: CalendarCreated, ctx: Context) -> None:
     print(ctx.settings.url, event.event_id)  # error
+
+
+@on(Rescheduled, where=lambda event: event.bye)  # error
+async def has_no_bye(event: Rescheduled) -> None: ...
+
+
+@on(Changed(5))  # error
+async def by_number(event: AnyChange) -> None: ...
+
+
+@on(NoShow)  # error
+async def another_change(event: Rescheduled) -> None: ...
