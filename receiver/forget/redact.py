@@ -72,6 +72,9 @@ _BODY: Final[Mapping[str, Any]] = {
     "timestamp": _is_time,
     "calendar_event": _CALENDAR_EVENT,
     "call": _CALL,
+    # Of events that klenhook made itself.
+    "expected": _is_word,
+    "due_at": _is_time,
 }
 """What stays, by its place: a check of the value, or the places inside it."""
 

@@ -117,7 +117,8 @@ def _prune(connection: sqlite3.Connection, limits: Limits, thing: Pruned) -> boo
         return False
     search.unlearn(connection, thing.words)
     if thing.subject is not None:
-        connection.execute("DELETE FROM state WHERE subject_id = ?", (thing.subject,))
+        for table in ("state", "overdue"):
+            connection.execute(f"DELETE FROM {table} WHERE subject_id = ?", (thing.subject,))  # noqa: S608 -- the two above
     for places, values in chunks([(seq,) for seq in seqs], 1):
         # Deliveries, routings, changes, runs, attempts and messages go with their event.
         connection.execute(f"DELETE FROM event WHERE seq IN (VALUES {places})", values)  # noqa: S608 -- placeholders only
