@@ -73,7 +73,7 @@ async def prune(log: EventLog, limits: Limits) -> dict[str, int]:
         for batch in _batches(things):
             began = time.monotonic()
             bodies = await log.bodies([seq for thing in batch for seq in thing.seqs])
-            went = await log.prune(limits, [Pruned(thing.subject, _words(thing, bodies)) for thing in batch])
+            went = await log.prune(limits, [_pruned(thing, bodies) for thing in batch])
             for thing, gone in zip(batch, went, strict=True):
                 if gone:
                     counts.add(thing)
@@ -106,9 +106,10 @@ def _batches(things: list[Old]) -> list[list[Old]]:
     return batches
 
 
-def _words(thing: Old, bodies: Mapping[int, bytes]) -> tuple[tuple[int, str], ...]:
-    """The words that its events are found by: the index has to be told them."""
-    return tuple((seq, _words_in(bodies[seq]) if seq in bodies else "") for seq in thing.seqs)
+def _pruned(thing: Old, bodies: Mapping[int, bytes]) -> Pruned:
+    """A thing with the words that its events are found by: the index has to be told them."""
+    found = [(seq, bodies.get(seq, b"")) for seq in thing.seqs]
+    return Pruned(thing.subject, tuple((seq, body, _words_in(body)) for seq, body in found))
 
 
 def _words_in(body: bytes) -> str:

@@ -158,6 +158,8 @@ class Rewriting:
     """Another body in the place of the one that came, which is forgotten. Its digest stays."""
 
     seq: int
+    before: bytes
+    """The body that it was made from."""
     body: bytes
     title: str | None
     words_before: str
@@ -220,10 +222,10 @@ class OldPage:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """Something to remove: by number of each of its events, the words that it is found by."""
+    """Something to remove: of each of its events the number, the body, and the words that it is found by."""
 
     subject: int | None
-    words: tuple[tuple[int, str], ...]
+    events: tuple[tuple[int, bytes, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

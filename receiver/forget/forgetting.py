@@ -213,7 +213,7 @@ async def _rewrite(log: EventLog, subject: int, change: Callable[[int, JSON], JS
             for event, body in zip(history, before, strict=True)
         ]
         events = [
-            _rewriting(event.seq, old, new)
+            _rewriting(event.seq, event.body, old, new)
             for event, old, new in zip(history, before, after, strict=True)
             if old is not new
         ]
@@ -243,14 +243,20 @@ def _is_forgotten(body: JSON) -> bool:
 
 
 async def _rewrite_loose(log: EventLog, seq: int, change: Callable[[JSON], JSON]) -> None:
-    [content, *_] = await log.contents(seq - 1)
-    before = _read(content.body)
-    await log.rewrite([_rewriting(seq, before, change(before))], None)
+    """Change the body of one event that is about nothing else, if it is still there."""
+    for _ in range(MOST_TRIES):
+        bodies = await log.bodies([seq])
+        before = _read(bodies.get(seq, b""))
+        if not bodies or _is_forgotten(before):
+            return
+        if await log.rewrite([_rewriting(seq, bodies[seq], before, change(before))], None):
+            return
 
 
-def _rewriting(seq: int, before: JSON, after: JSON) -> Rewriting:
+def _rewriting(seq: int, body: bytes, before: JSON, after: JSON) -> Rewriting:
     return Rewriting(
         seq=seq,
+        before=body,
         body=canonical(after),
         title=columns(after).title,
         words_before=words_of(before),

@@ -72,6 +72,8 @@ class Forgetting:
     def _rewrite(
         self, connection: sqlite3.Connection, events: Sequence[Rewriting], restated: Restated | None
     ) -> bool:
+        if not all(search.is_body(connection, event.seq, event.before) for event in events):
+            return False
         if restated is not None and not calendar.restate(connection, [restated])[0]:
             return False
         search.unlearn(connection, ((event.seq, event.words_before) for event in events))

@@ -110,12 +110,14 @@ def prune(connection: sqlite3.Connection, batches: list[tuple[Limits, Sequence[P
 
 
 def _prune(connection: sqlite3.Connection, limits: Limits, thing: Pruned) -> bool:
-    seqs = [seq for seq, _ in thing.words]
+    seqs = [seq for seq, _, _ in thing.events]
     if thing.subject is not None and _events_of(connection, thing.subject) != seqs:
         return False
     if not list(_may_go(connection, limits, thing.subject, seqs)):
         return False
-    search.unlearn(connection, thing.words)
+    if not all(search.is_body(connection, seq, body) for seq, body, _ in thing.events):
+        return False
+    search.unlearn(connection, ((seq, words) for seq, _, words in thing.events))
     if thing.subject is not None:
         for table in ("state", "overdue"):
             connection.execute(f"DELETE FROM {table} WHERE subject_id = ?", (thing.subject,))  # noqa: S608 -- the two above

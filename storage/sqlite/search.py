@@ -44,6 +44,12 @@ def unlearn(connection: sqlite3.Connection, events: Iterable[tuple[int, str]]) -
     )
 
 
+def is_body(connection: sqlite3.Connection, seq: int, body: bytes) -> bool:
+    """Whether the event still has the body that its words were taken from."""
+    row = connection.execute("SELECT 1 FROM event WHERE seq = ? AND body = ?", (seq, body)).fetchone()
+    return row is not None
+
+
 def expression(connection: sqlite3.Connection, groups: Sequence[Sequence[str]]) -> str:
     """What to match, in the index's language. A word alone that no event has stands for its beginnings."""
     return " AND ".join(f"({' OR '.join(_alternatives(connection, group))})" for group in groups)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from storage.records import Selection
 from storage.work import Effects, Erasure, NewMessage, NewRun, Rewriting, StoredItem
-from tests.support.logs import START, claim, new_event, new_refused, outcome, route_all
+from tests.support.logs import START, claim, new_event, new_refused, outcome, route_all, routing
 
 if TYPE_CHECKING:
     from storage.log import EventLog
 
 
-def rewriting(seq: int, body: bytes = b"{}") -> Rewriting:
-    return Rewriting(seq=seq, body=body, title=None, words_before="", words_after="")
+def rewriting(seq: int, before: bytes, words: str = "") -> Rewriting:
+    return Rewriting(seq=seq, before=before, body=b"{}", title=None, words_before=words, words_after="")
 
 
 async def test_contents_come_in_pages(log: EventLog) -> None:
@@ -35,8 +36,8 @@ async def test_another_body_is_flagged_and_its_digest_stays(log: EventLog) -> No
     await log.append(new_event("a", "id", headers='{"User-Agent": "y"}'))
     await route_all(log)
 
-    for _ in range(2):
-        assert await log.rewrite([rewriting(1)], None)
+    for before in (event.body, b"{}"):
+        assert await log.rewrite([rewriting(1, before)], None)
 
     detail = await log.get(event.event_id)
     assert detail is not None
@@ -44,6 +45,20 @@ async def test_another_body_is_flagged_and_its_digest_stays(log: EventLog) -> No
     assert detail.record.flags == ("unknown_type", "forgotten")
     assert detail.body_sha256 == event.body_sha256.hex()
     assert (await log.append(new_event("a", "id"))).duplicate
+
+
+async def test_a_body_is_replaced_if_it_is_still_the_same(log: EventLog) -> None:
+    """Of two who replace one body, the second is told, and the index forgets its words once only."""
+    for _ in range(2):
+        await log.append(new_event())
+    events = await log.unrouted(2)
+    await log.route([replace(routing(event), words="tea") for event in events], now_ms=START)
+
+    assert await log.rewrite([rewriting(1, events[0].body, "tea")], None)
+    assert not await log.rewrite([rewriting(1, events[0].body, "tea")], None)
+
+    found = await log.page(Selection(words=(("tea",),)))
+    assert [event.seq for event in found] == [2]
 
 
 async def test_traces_go(log: EventLog) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from storage.records import Selection
-from storage.work import Effects, Limits, NewMessage, NewRun, NewState, Pruned
+from storage.work import Effects, Limits, NewMessage, NewRun, NewState, Old, Pruned, Rewriting
 from tests.support.logs import DAY, START, UUIDS, claim, new_event, new_refused, outcome, routing
 
 if TYPE_CHECKING:
@@ -56,9 +56,12 @@ async def old(log: EventLog, *days: int) -> list[tuple[int, ...]]:
 
 async def remove(log: EventLog, *days: int) -> list[bool]:
     things = (await log.old(limits(*days), (-1, 0))).things
-    return await log.prune(
-        limits(*days), [Pruned(thing.subject, tuple((seq, "") for seq in thing.seqs)) for thing in things]
-    )
+    return await log.prune(limits(*days), [await pruned(log, thing) for thing in things])
+
+
+async def pruned(log: EventLog, thing: Old) -> Pruned:
+    bodies = await log.bodies(thing.seqs)
+    return Pruned(thing.subject, tuple((seq, bodies[seq], "") for seq in thing.seqs))
 
 
 async def test_a_calendar_event_goes_as_a_whole(log: EventLog) -> None:
@@ -159,15 +162,15 @@ async def test_what_changed_meanwhile_stays(log: EventLog) -> None:
     """A thing that has got a new event, or a new run, after it was chosen is not removed."""
     await receive(log, 0, UUIDS[0])
     await receive(log, 0, UUIDS[1])
-    things = (await log.old(limits(50), (-1, 0))).things
+    await receive(log, 0, UUIDS[2])
+    things = [await pruned(log, thing) for thing in (await log.old(limits(50), (-1, 0))).things]
     await receive(log, 0, UUIDS[0])
+    bodies = await log.bodies([3])
+    another = Rewriting(seq=3, before=bodies[3], body=b"{}", title=None, words_before="", words_after="")
+    assert await log.rewrite([another], None)
 
-    went = await log.prune(
-        limits(50), [Pruned(thing.subject, tuple((seq, "") for seq in thing.seqs)) for thing in things]
-    )
-
-    assert went == [False, True]
-    assert [record.seq for record in await log.page(Selection())] == [3, 1]
+    assert await log.prune(limits(50), things) == [False, True, False]
+    assert [record.seq for record in await log.page(Selection())] == [4, 3, 1]
 
 
 async def test_old_things_come_in_pages(log: EventLog) -> None:
