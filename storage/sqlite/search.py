@@ -22,7 +22,7 @@ CREATE: Final = (
     # are the rows, so a page is the end of a list. Words come ready, so the tokenizer only splits at blanks.
     # The short prefixes make the beginnings that many words share as quick as a word.
     """CREATE VIRTUAL TABLE search USING fts5 (
-        words, content = '', columnsize = 0, detail = none, prefix = '2 3 4',
+        words, content = '', columnsize = 0, detail = none, prefix = '2 3 4 5 6',
         tokenize = "ascii tokenchars '@.%+#-_'"
     )""",
 )
