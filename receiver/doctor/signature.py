@@ -43,7 +43,8 @@ KEEP_HEADERS: Final = "Have the proxy leave the sender's headers as they are."
 def diagnose(capture: Capture, sources: Mapping[str, Source]) -> list[Finding]:
     """Judge a delivery by the source it is for: the one at its path, else the one that explains it best."""
     at_path = [name for name, source in sources.items() if source.path == capture.path]
-    size = f"{len(capture.headers)} headers and a body of {len(capture.body)} bytes"
+    headers = "1 header" if len(capture.headers) == 1 else f"{len(capture.headers)} headers"
+    size = f"{headers} and a body of {len(capture.body)} bytes"
     about = fine("capture", f"{size}" + (f", for {capture.path}" if capture.path else "") + ".")
     judged = [_Judge(capture, name, sources).findings() for name in at_path or sources]
     return [about, *min(judged, key=_badness)]

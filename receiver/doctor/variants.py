@@ -11,6 +11,7 @@ import binascii
 import json
 import re
 import zlib
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -147,8 +148,12 @@ def keys(key: bytes) -> Iterator[tuple[str, bytes]]:
             yield words, changed
 
 
-def digests(text: str) -> Iterator[tuple[str, bytes]]:
-    """Every signature that a header's text may hold, with the encoding it is in."""
+def digests(text: str) -> list[tuple[str, bytes]]:
+    """The signatures that a header's text may hold, with the encoding each is in."""
+    return list(islice(_digests(text[:LONGEST_HEADER]), MOST_SIGNATURES))
+
+
+def _digests(text: str) -> Iterator[tuple[str, bytes]]:
     for run in re.findall(r"[0-9a-fA-F]{40,128}", text):
         if len(run) in HASHES:
             yield "hex", bytes.fromhex(run)
@@ -162,5 +167,8 @@ def digests(text: str) -> Iterator[tuple[str, bytes]]:
             yield "base64", raw
 
 
+LONGEST_HEADER: Final = 8_192
+MOST_SIGNATURES: Final = 4
+"""What is tried costs a second for each."""
 HASHES: Final = {40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 """By the hex digits of their digests."""

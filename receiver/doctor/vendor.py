@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from receiver.clock import to_datetime
+from receiver.config import Address
 from receiver.doctor.finding import Finding, error, fine, warning
 from receiver.klen import (
     Accounts,
@@ -80,6 +81,10 @@ class _Account:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """All about it; only the first if that shows that nothing else can be asked."""
+        url = urlsplit(self._source.api_url)
+        if url.scheme == "http" and not Address(url.hostname or "", 0).is_loopback:
+            message = f"{self._source.api_url} is plain HTTP: everybody on the way can read the API key."
+            yield warning("vendor", message, "Use its https address.")
         reading = await self._reading()
         yield reading
         if reading.level == "error":

@@ -42,7 +42,7 @@ class Way:
 
 def ways(text: str, capture: Capture, name: str, sources: Mapping[str, Source]) -> Iterator[Way]:
     """Those that lead to the signature in this header's text, for a delivery to the source of this name."""
-    given = list(digests(text))
+    given = digests(text)
     contents = [("", capture.body), *bodies(capture.body, capture.headers)]
     combined = sorted(
         product(_keys(name, sources), contents, prefixes(capture, STYLES[sources[name].signature])),

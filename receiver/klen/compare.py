@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver.clock import to_datetime
 from receiver.events import reading
 from receiver.samples import to_body
-from receiver.told import CUSTOMER, TERMINAL, same, told
+from receiver.told import CUSTOMER, PREVIOUS, TERMINAL, same, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,6 +32,7 @@ _NO_NEWS: Final = frozenset(
         "external_calendars",
         "ics_url",
         "duration_minutes",
+        *PREVIOUS,
     }
 )
 """Fields that name the appointment, follow from others, or change without its doing."""
