@@ -55,6 +55,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 
 bench: $(VENV)/.dev ## the benchmark table, and bench.json
 	$(BIN)/python -m tests.benchmarks --json bench.json
+	$(BIN)/python -m tests.benchmarks.calendar --folder build/bench
 
 # Pins of every platform and Python from 3.11 on, with hashes and without addresses.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra build

@@ -204,17 +204,21 @@ class State:
         return None if field is None else self._marks[field.run[-1]]
 
     def memory(self) -> str:
-        """JSON of what the log keeps beside `calendar_event` to make this state again with `recalled`."""
+        """JSON of what the log keeps beside `calendar_event` to make this state again with `recalled`.
+
+        Equal for equal states, however they came about.
+        """
         cleared = CUSTOMER in self._fields
         groups: dict[tuple[tuple[int, ...], int], list[str]] = {}
         hidden: dict[str, Any] = {}
         for path, field in self._fields.items():
             groups.setdefault(field[1:], []).append(path)
-            if path in PREVIOUS or (cleared and path.startswith(CUSTOMER)):
+            if path in PREVIOUS or (cleared and (path == CUSTOMER or path.startswith(_PART))):
                 hidden[path] = field.value
         # The largest group has every path that no other one names.
-        largest = max(groups, key=lambda key: len(groups[key]), default=None)
-        listed = [[*key] if key == largest else [*key, paths] for key, paths in groups.items()]
+        largest = max(groups, key=lambda key: (len(groups[key]), key), default=None)
+        listed = [[*key] if key == largest else [*key, sorted(groups[key])] for key in sorted(groups)]
+        hidden = {path: hidden[path] for path in sorted(hidden)}
         newest = None if self._newest is None else self._marks.index(self._newest)
         return encode([self._marks, newest, self.booked_ms, self.reminded_ms, listed, hidden])
 

@@ -18,7 +18,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from receiver import logs
 from receiver.clock import SystemClock
@@ -44,6 +44,8 @@ LATE: Final = 0.03
 START_MS: Final = 1_746_094_530_000
 EVERY_MS: Final = 2_000
 QUESTIONS: Final = 200
+ROUNDS: Final = 15
+ROUND_EVENTS: Final = 500
 FIRST_NAMES: Final = (
     "Ada",
     "Alan",
@@ -227,6 +229,44 @@ def questions(
     }
 
 
+async def compare_intake(full: Path, folder: Path) -> float:
+    """Intake on the full log by intake on an empty one: rounds of both in turn. What was added is removed."""
+    empty = folder / "empty.db"
+    logs_open = [await open_log(f"sqlite:///{path}") for path in (full, empty)]
+    last = (await logs_open[0].status()).last_seq
+    ratios = []
+    for _ in range(ROUNDS):
+        spent = []
+        for log in logs_open:
+            events = [read_event(_delivery()) for _ in range(ROUND_EVENTS)]
+            began = time.perf_counter()
+            await asyncio.gather(*(log.append(event) for event in events))
+            spent.append(time.perf_counter() - began)
+        ratios.append(spent[1] / spent[0])
+    for log in logs_open:
+        await log.aclose()
+    for path in folder.glob("empty.db*"):  # noqa: ASYNC240 -- nothing else runs
+        path.unlink()
+    with closing(sqlite3.connect(full)) as database, database:
+        database.execute("DELETE FROM event WHERE seq > ?", (last,))
+        database.execute("DELETE FROM identity WHERE seq > ?", (last,))
+    return statistics.median(ratios)
+
+
+def _delivery() -> Delivery:
+    """One that no log has."""
+    uuid = str(uuid4())
+    event = {
+        "id": uuid4().int % 2**40,
+        "uuid": uuid,
+        "title": "New",
+        "status": "confirmed",
+        "location": "x" * 500,
+    }
+    body = json.dumps({"event_type": "calendar.created", "calendar_event": event}).encode()
+    return Delivery("klen", body, time.time_ns() // 1_000_000, "0f0f", uuid)
+
+
 async def ask(path: Path) -> dict[str, tuple[float, float]]:
     """The median and the 99th percentile of each question, in milliseconds."""
     rng = random.Random(SEED)  # noqa: S311 -- as above
@@ -262,6 +302,10 @@ async def measure(folder: Path, sizes: list[int]) -> None:
             )
             add_runs(path)
         answers[size] = await ask(path)
+        print(
+            f"{size} events: intake by intake on an empty log {await compare_intake(path, folder):.3f}",
+            flush=True,
+        )
     print(f"{'ms: median, p99':40}" + "".join(f"{size:>20}" for size in sizes))
     for name in answers[sizes[0]]:
         cells = (answers[size][name] for size in sizes)

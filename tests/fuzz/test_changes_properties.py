@@ -105,6 +105,7 @@ def test_a_stored_state_goes_on_as_the_live_one(story: list[Told], stop: int) ->
         if number >= stop:
             stored = recalled(encode(stored.calendar_event()), stored.memory())
         assert facts(stored) == facts(state)
+        assert stored.memory() == state.memory()
 
 
 @given(stories())
