@@ -15,14 +15,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import click
+
+from receiver.cli import cli
 from receiver.errors import ReceiverError
 from receiver.sender import NoAnswerError, exchange
 from storage import open_reader
+from storage.errors import StorageError
 from storage.records import Selection
 
 if TYPE_CHECKING:
@@ -166,20 +170,17 @@ class Stage:
                 process.wait()
 
     def show(self, *arguments: str) -> None:
-        """Let a command write to our own standard output, fitted to the terminal if it is one.
+        """Let a command write to our own standard output, in this process, which has loaded most of it.
 
         Raises:
-            DemoError: the command fails; it has said why.
+            DemoError: the command fails; with its own words.
         """
-        sys.stdout.flush()
-        done = subprocess.run(  # noqa: S603 -- this very program
-            self._command(*arguments),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            env=self._environment,
-            check=False,
-        )
-        if done.returncode:
+        with _only(self._environment), redirect_stderr(sys.stdout):
+            try:
+                status = cli.main([*arguments, "--config", str(self.config)], standalone_mode=False)
+            except (click.ClickException, ReceiverError, StorageError) as error:
+                raise DemoError(f"`klenhook {' '.join(arguments)}` failed: {error}") from error
+        if status:
             raise DemoError(f"`klenhook {' '.join(arguments)}` failed.")
 
     def records(self) -> list[dict[str, Any]]:
@@ -226,6 +227,19 @@ class Stage:
         logs = [self.folder / f"{command}.log" for command in ("serve", "sandbox")]
         texts = [file.read_text(encoding="utf-8", errors="replace") for file in logs if file.exists()]
         return "\n".join(f"  {line}" for text in texts for line in text.splitlines()[-10:])
+
+
+@contextmanager
+def _only(environment: dict[str, str]) -> Iterator[None]:
+    """Without what the user's own service is told."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 async def _all(log: EventReader) -> list[dict[str, Any]]:
