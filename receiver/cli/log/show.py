@@ -81,7 +81,7 @@ def to_object(detail: EventDetail) -> dict[str, Any]:
         "body_sha256": detail.body_sha256,
         "secret_fingerprint": detail.secret_fingerprint,
         "body": _read(detail.body),
-        "change_details": [asdict(change) for change in detail.changes],
+        "change_details": [change_object(change) for change in detail.changes],
         "deliveries": [asdict(delivery) for delivery in detail.deliveries],
         "runs": [asdict(run) for run in detail.runs],
         "messages": [asdict(message) for message in detail.messages],
@@ -168,9 +168,25 @@ def _run(run: RunRecord) -> Iterator[str]:
             yield f"    {line}"
 
 
+def change_object(change: Change | ChangeRecord) -> dict[str, Any]:
+    """A change as JSON: its name, the fields before and after, and for other times by how many minutes."""
+    found = {"name": change.name, "before": change.before, "after": change.after, "reason": change.reason}
+    return found | ({"by_minutes": _minutes(change)} if change.name == "rescheduled" else {})
+
+
+def _minutes(change: Change | ChangeRecord) -> float | None:
+    """How much later it begins."""
+    from receiver.events import reading
+
+    before, after = (reading.instant(fields.get("start_time")) for fields in (change.before, change.after))
+    return (after - before).total_seconds() / 60 if before and after else None
+
+
 def change_lines(change: Change | ChangeRecord) -> Iterator[str]:
     """A change in words: its name, and each field before and after."""
-    yield change.name + (f": {change.reason}" if change.reason else "")
+    minutes = _minutes(change) if change.name == "rescheduled" else None
+    by = f" by {minutes:+g} minutes" if minutes is not None else ""
+    yield change.name + by + (f": {change.reason}" if change.reason else "")
     for path in change.after:
         before, after = (_shown(values.get(path)) for values in (change.before, change.after))
         yield f"  {path}: {before} -> {after}"

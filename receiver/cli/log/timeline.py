@@ -12,7 +12,7 @@ import click
 
 from receiver.cli.common import ask, config_option, fail, json_option, one_line, utf8, write_json
 from receiver.cli.log.records import short_time
-from receiver.cli.log.show import change_lines
+from receiver.cli.log.show import change_lines, change_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ def _record(found: CalendarEventRecord, step: Step, rebookings: list[RebookingRe
         "origin": event.origin,
         "verdict": event.verdict,
         "changes": changes,
-        "change_details": [change._asdict() for change in step.changes],
+        "change_details": [change_object(change) for change in step.changes],
         "inferred": [
             {"name": link.name, "calendar_event_uuid": link.uuid, "calendar_event_id": link.number}
             for link in linked
