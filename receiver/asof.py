@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from receiver.state import State
+    from storage.calendar import HistoryRecord
     from storage.log import EventReader
-    from storage.records import HistoryRecord
     from storage.work import Claimed
 
 MOST: Final = 256

@@ -14,12 +14,12 @@ from receiver.changes import Change, Verdict, fold
 from receiver.events import reading
 from receiver.state import State, encode, recalled
 from receiver.told import CUSTOMER, told
-from storage.work import NewChange, NewState
+from storage.calendar import NewChange, NewState
 
 if TYPE_CHECKING:
     from receiver.jsonbody import JSON
     from receiver.told import Told
-    from storage.records import HistoryRecord
+    from storage.calendar import HistoryRecord
     from storage.work import Unrouted
 
 LONGEST: Final = 500

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from receiver.state import State
     from receiver.told import Told
-    from storage.records import HistoryRecord
+    from storage.calendar import HistoryRecord
 
 __all__ = ["Step", "as_they_came", "continued", "in_order_of_time", "state_at"]
 

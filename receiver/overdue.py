@@ -18,8 +18,8 @@ from receiver.clock import to_iso
 from receiver.events import Overdue, reading
 from receiver.intake import Delivery, read_event
 from receiver.state import encode, recalled
+from storage.calendar import NewOverdue
 from storage.errors import LogUnavailable, QueryError
-from storage.work import NewOverdue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from receiver.counts import Counts
     from receiver.plugins import Handler
     from receiver.state import State
+    from storage.calendar import CalendarEventRecord
     from storage.log import EventLog, EventReader
-    from storage.records import CalendarEventRecord, NewEvent
+    from storage.records import NewEvent
 
 __all__ = ["Expectation", "Watch", "missing"]
 

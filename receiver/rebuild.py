@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from receiver.folding import new_state, rows_of
 from receiver.history import as_they_came
-from storage.work import Restated
+from storage.calendar import Restated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from receiver.history import Step
     from receiver.state import State
+    from storage.calendar import CalendarEventRecord, ChangeRecord, NamedRecord, NewChange, NewState
     from storage.log import EventLog, EventReader
-    from storage.records import CalendarEventRecord, ChangeRecord, NamedRecord
-    from storage.work import NewChange, NewState
 
 __all__ = ["Difference", "differences", "mend", "rebuild"]
 

@@ -20,7 +20,7 @@ from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
 from receiver.twins import without_twins
 from receiver.words import words_of
-from storage.records import ChangeRecord
+from storage.calendar import ChangeRecord
 from storage.work import NewRun, Routing
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from storage.calendar import HistoryRecord
     from storage.log import EventReader
-    from storage.records import HistoryRecord
     from storage.work import Routing, Unrouted
 
 BEFORE_MS: Final = 5_000

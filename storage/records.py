@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from storage.calendar import ChangeRecord
     from storage.states import RunState
     from storage.tally import Histogram
 
@@ -208,16 +209,6 @@ class EventDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeRecord:
-    """One thing that an event changed: the fields before and after."""
-
-    name: str
-    before: dict[str, Any]
-    after: dict[str, Any]
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class ReconciliationRecord:
     """One comparison with the vendor and how it stands."""
 
@@ -235,61 +226,6 @@ class ReconciliationRecord:
     found: int
     error: str | None
     """The kind of error that ended it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CalendarEventRecord:
-    """What is known of one calendar event."""
-
-    subject: int
-    """Our number of it, for `history`."""
-    source: str
-    uuid: str | None
-    number: int | None
-    """The vendor's number."""
-    revision: int
-    last_seq: int
-    calendar_event: str
-    """JSON."""
-    memory: str
-    """What is needed to go on from there."""
-
-
-@dataclass(frozen=True, slots=True)
-class NamedRecord:
-    """One calendar event by its names, and what is known of it, if anything is."""
-
-    subject: int
-    uuid: str | None
-    number: int | None
-    source: str
-    known: CalendarEventRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class RebookingRecord:
-    """The other side of a likely reschedule: inferred from a booking soon after a cancellation."""
-
-    name: str
-    """`rebooked_as`, at the one that was cancelled, or `rebooked_from`, at the one that was booked."""
-    uuid: str | None
-    number: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRecord:
-    """One event of a calendar event's history, as it was judged when it came."""
-
-    seq: int
-    event_id: str
-    event_type: str | None
-    occurred_at_ms: int | None
-    received_at_ms: int
-    origin: Origin
-    body_sha256: bytes
-    body: bytes
-    verdict: str | None
-    changes: tuple[ChangeRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from storage.records import ChangeRecord, NewEvent, Origin, Selection
+    from storage.calendar import ChangeRecord, NewChange, StoredState
+    from storage.records import NewEvent, Origin, Selection
     from storage.states import RunState
 
 
@@ -45,66 +46,6 @@ class Unrouted:
         if self.calendar_event_uuid is None and self.calendar_event_id is None:
             return None
         return Subject("calendar_event", self.calendar_event_uuid, self.calendar_event_id)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredState:
-    """What is known of a calendar event: as JSON, and what is needed to go on from there."""
-
-    revision: int
-    calendar_event: str
-    memory: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewState:
-    """What is known of a calendar event now."""
-
-    subject: int
-    """`Unrouted.number` of its events."""
-    revision: int | None
-    """That of the state it was made from; None if there was none."""
-    last_seq: int
-    """The last event that is in it."""
-    calendar_event: str
-    memory: str
-    status: str | None
-    start_ms: int | None
-    end_ms: int | None
-    booked_ms: int | None = None
-    cancelled_ms: int | None = None
-    customer: str | None = None
-    """What tells customers apart: an e-mail address in lower case, else the digits of a phone number."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewChange:
-    """One thing that an event changed. `before` and `after` are JSON objects of fields, or None."""
-
-    name: str
-    before: str | None = None
-    after: str | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewOverdue:
-    """A webhook that was due and did not come, to be told once."""
-
-    subject: int
-    expected: str
-    due_ms: int
-    event: NewEvent | None
-    """What handlers get, if any wants it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restated:
-    """A state that was made anew, with how its events are judged then."""
-
-    state: NewState
-    judged: tuple[tuple[int, str | None, tuple[NewChange, ...]], ...]
-    """By number of the event: verdict and changes."""
 
 
 @dataclass(frozen=True, slots=True)

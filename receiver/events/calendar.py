@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from receiver.events.base import AnyEvent, Boolean, Identifier, Instant, Integer, Model, Text, Uuid, nested
-from storage.records import ChangeRecord  # noqa: TC001 -- pydantic evaluates annotations
+from storage.calendar import ChangeRecord  # noqa: TC001 -- pydantic evaluates annotations
 
 __all__ = [
     "AIAgent",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from receiver.events.base import AnyEvent
-    from storage.records import ChangeRecord
+    from storage.calendar import ChangeRecord
 
 __all__ = [
     "AgentChanged",

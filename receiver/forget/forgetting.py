@@ -19,16 +19,17 @@ from receiver.forget.redact import Placeholders, redacted, without_mentions
 from receiver.history import as_they_came
 from receiver.jsonbody import JSON, canonical, parse_json
 from receiver.words import FORGOTTEN, words_of
+from storage.calendar import Restated
 from storage.records import Selection
-from storage.work import Erasure, Restated, Rewriting
+from storage.work import Erasure, Rewriting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from receiver.clock import Clock
+    from storage.calendar import HistoryRecord, StoredState
     from storage.log import EventLog, EventReader
-    from storage.records import HistoryRecord
-    from storage.work import Content, StoredItem, StoredState
+    from storage.work import Content, StoredItem
 
 ROUTING_SECONDS: Final = 10.0
 """How long events that are not routed yet are waited for: the service routes within a second."""

@@ -24,7 +24,7 @@ from receiver.isolation.reply import Reply
 from receiver.plugins import Context
 from receiver.retry import Discard, Retry
 from receiver.threads import ThreadCall
-from storage.records import ChangeRecord
+from storage.calendar import ChangeRecord
 from storage.work import StoredValue
 
 if TYPE_CHECKING:

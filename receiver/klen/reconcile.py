@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.klen.client import Klen
     from receiver.klen.models import EventDetails, EventPage
+    from storage.calendar import CalendarEventRecord
     from storage.log import EventReader
-    from storage.records import CalendarEventRecord, ReconciliationRecord
+    from storage.records import ReconciliationRecord
 
 BACK: Final = timedelta(days=7)
 AHEAD: Final = timedelta(days=60)

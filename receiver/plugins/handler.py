@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from receiver.events import AnyEvent
     from receiver.events.calendar import Known
     from receiver.plugins.api import Mark, Stale
-    from storage.records import ChangeRecord
+    from storage.calendar import ChangeRecord
 
 Origin = Literal["built-in", "plugins", "installed"]
 

@@ -25,7 +25,7 @@ from receiver.events import (
 )
 from receiver.samples import SAMPLE_TYPES, assign, sample_event, to_body
 from receiver.told import told
-from storage.records import ChangeRecord
+from storage.calendar import ChangeRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from storage.records import CalendarEventRecord
+from storage.calendar import CalendarEventRecord
 
 if TYPE_CHECKING:
     import sqlite3

@@ -9,17 +9,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.records import CalendarEventRecord, ChangeRecord, HistoryRecord, NamedRecord, RebookingRecord
+from storage.calendar import (
+    CalendarEventRecord,
+    ChangeRecord,
+    HistoryRecord,
+    NamedRecord,
+    RebookingRecord,
+    StoredState,
+)
 from storage.sqlite.append import chunks, insert
 from storage.sqlite.views import REBOOKED_WITHIN_MS
-from storage.work import StoredState
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Sequence
 
+    from storage.calendar import NewChange, NewOverdue, NewState, Restated
     from storage.sqlite.append import Appender
-    from storage.work import NewChange, NewOverdue, NewState, Restated
 
 _COLUMNS: Final = (
     "revision",

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from storage.calendar import Restated
     from storage.sqlite.names import Names
-    from storage.work import Erasure, Restated, Rewriting
+    from storage.work import Erasure, Rewriting
 
 PAGE_ROWS: Final = 2_000
 PAGE_BYTES: Final = 8 * 1024 * 1024

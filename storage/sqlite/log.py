@@ -37,6 +37,7 @@ from storage.sqlite.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from storage.calendar import NewOverdue, NewState, Restated
     from storage.errors import LogBroken
     from storage.records import (
         Appended,
@@ -51,15 +52,12 @@ if TYPE_CHECKING:
         Finished,
         Limits,
         MessageOutcome,
-        NewOverdue,
         NewReconciliation,
         NewReplay,
-        NewState,
         Outcome,
         Pruned,
         ReconcileBatch,
         ReplayBatch,
-        Restated,
         Rewriting,
         Routing,
         StoredItem,

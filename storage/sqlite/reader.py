@@ -30,31 +30,20 @@ from storage.sqlite.migrations import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from storage.calendar import CalendarEventRecord, HistoryRecord, NamedRecord, RebookingRecord, StoredState
     from storage.records import (
-        CalendarEventRecord,
         EventDetail,
         EventRecord,
         HandlerBacklog,
-        HistoryRecord,
         LogStats,
         LogStatus,
-        NamedRecord,
         QuarantineRecord,
-        RebookingRecord,
         ReconciliationRecord,
         Refused,
         ReplayRecord,
         Selection,
     )
-    from storage.work import (
-        Content,
-        Limits,
-        OldPage,
-        ReplayItem,
-        StoredItem,
-        StoredState,
-        StoredValue,
-    )
+    from storage.work import Content, Limits, OldPage, ReplayItem, StoredItem, StoredValue
 
 T = TypeVar("T")
 

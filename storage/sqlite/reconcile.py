@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from storage.records import CalendarEventRecord, ReconciliationRecord
+from storage.calendar import CalendarEventRecord
+from storage.records import ReconciliationRecord
 from storage.sqlite.append import insert
 
 if TYPE_CHECKING:

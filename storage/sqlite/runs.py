@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Mapping, Sequence
 
+    from storage.calendar import NewState
     from storage.sqlite.names import Names
-    from storage.work import NewState, Outcome, Routing
+    from storage.work import Outcome, Routing
 
 _UNFINISHED: Final = "state IN ('pending', 'running', 'retrying')"
 _ROUTING: Final = ("INSERT INTO routing (seq, subject_id, verdict) VALUES ", 3, "")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from storage.calendar import NewChange, NewState, StoredState
 from storage.records import Selection
-from storage.work import NewChange, NewRun, NewState, StoredState
+from storage.work import NewRun
 from tests.support.logs import START, UUIDS, new_event, routing
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from storage.calendar import NewState
 from storage.records import Selection
-from storage.work import Effects, Limits, NewMessage, NewRun, NewState, Old, Pruned, Rewriting
+from storage.work import Effects, Limits, NewMessage, NewRun, Old, Pruned, Rewriting
 from tests.support.logs import DAY, START, UUIDS, claim, new_event, new_refused, outcome, routing
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -208,10 +209,9 @@ async def moved(event, ctx: Context): note(ctx, event, state=event.state.start_t
     async with local_service(tmp_path, plugins={"noting.py": NOTES + handlers}) as running:
         for target in ("fresh", "moved"):
             await running.service.replayer.start(Selection(after_seq=0, limit=0), target)
-        for _ in range(200):
-            if all(record.filled_at for record in await running.service.log.replays()):
-                break
-            await running.settled()
+        async with asyncio.timeout(60):
+            while not all(record.filled_at for record in await running.service.log.replays()):
+                await asyncio.sleep(0.05)
         states = [(run.event_type, run.handler, run.state) for run in await running.settled()]
 
     assert sorted(states) == [

@@ -12,8 +12,8 @@ from receiver.cli.common import ask, config_option, json_option, one_line, say, 
 from receiver.cli.log.filters import moment
 
 if TYPE_CHECKING:
+    from storage.calendar import CalendarEventRecord
     from storage.log import EventReader
-    from storage.records import CalendarEventRecord
 
 DAY: Final = timedelta(days=1)
 MOST_DAYS: Final = 366

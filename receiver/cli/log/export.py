@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TextIO
 
+    from storage.calendar import CalendarEventRecord
     from storage.log import EventReader
-    from storage.records import CalendarEventRecord, EventRecord, Selection
+    from storage.records import EventRecord, Selection
 
     Write = Callable[[EventRecord], object]
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from receiver.changes import Change
+    from storage.calendar import ChangeRecord
     from storage.log import EventReader
-    from storage.records import ChangeRecord, EventDetail, MessageRecord, RunRecord
+    from storage.records import EventDetail, MessageRecord, RunRecord
 
 
 @click.command()

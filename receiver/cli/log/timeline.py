@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from receiver.history import Step
+    from storage.calendar import CalendarEventRecord, RebookingRecord
     from storage.log import EventReader
-    from storage.records import CalendarEventRecord, RebookingRecord
 
 _LINKED: Final = {"rebooked_as": "cancelled", "rebooked_from": "created"}
 """The change that an inferred link stands beside."""
