@@ -19,7 +19,6 @@ from receiver.cli.common import (
     confirm,
     fail,
     json_option,
-    load,
     one_line,
     say,
     write_json,
@@ -163,7 +162,9 @@ def list_(config_path: str | None, source: str | None, *, as_json: bool) -> None
     Example:
       klenhook webhooks list --json
     """
-    config = load(config_path)
+    from receiver.klen.registering import load_without_secrets
+
+    config, _ = load_without_secrets(config_path)  # one may look before there is a secret
     found = _with_client(config, _chosen(config, source), lambda klen: klen.webhooks.list())
     if as_json:
         for webhook in found:
@@ -189,7 +190,9 @@ def delete(config_path: str | None, source: str | None, webhook_id: str, *, yes:
     Example:
       klenhook webhooks delete 5
     """
-    config = load(config_path)
+    from receiver.klen.registering import load_without_secrets
+
+    config, _ = load_without_secrets(config_path)
     chosen = _chosen(config, source)
     found = _with_client(config, chosen, lambda klen: klen.webhooks.get(webhook_id))
     say(f"This deletes webhook {one_line(webhook_id)}, which goes to {one_line(str(found.url))}.")

@@ -60,6 +60,8 @@ class Progress:
     status: int = 0
     """Which of the statuses is being read, from 0."""
     page: int = 1
+    before_page: int = 0
+    """What was compared before this page, which is read again after an interruption."""
     compared: int = 0
     found: int = 0
     gone: int = 0
@@ -70,11 +72,19 @@ class Progress:
     def turn(self, *, last: bool) -> None:
         """Go to the next page, or behind the last one to the next status."""
         self.status, self.page = (self.status + 1, 1) if last else (self.status, self.page + 1)
+        self.before_page = self.compared
 
     @property
     def cursor(self) -> str:
         """Where to go on after an interruption."""
-        return json.dumps({"everything": self.everything, "status": self.status, "page": self.page})
+        return json.dumps(
+            {
+                "everything": self.everything,
+                "status": self.status,
+                "page": self.page,
+                "compared": self.before_page,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +227,8 @@ class Reconciliation:
         """Go on where that one stopped."""
         cursor = json.loads(interrupted.cursor or "{}")
         self.progress.status, self.progress.page = cursor.get("status", 0), cursor.get("page", 1)
-        self.progress.compared, self.progress.found = interrupted.compared, interrupted.found
+        self.progress.compared = self.progress.before_page = cursor.get("compared", 0)
+        self.progress.found = interrupted.found
         self.requests_before = interrupted.requests
         self._resumed = bool(cursor)
 

@@ -259,6 +259,7 @@ async def test_an_interrupted_one_goes_on(tmp_path: Path, run: Run) -> None:
         asked = klenhook(tmp_path, "log", "sql", "--json", "SELECT * FROM reconciliations")
         ended = json.loads(asked.stdout)
         assert (ended["reconciliation_id"], ended["found"], ended["error"]) == (1, 30, None)
+        assert ended["compared"] == 30
         assert ended["finished_at"] is not None
 
 

@@ -111,8 +111,9 @@ async def test_nothing_is_registered_twice_by_mistake(tmp_path: Path, sandbox: S
 
 
 async def test_webhooks_are_listed_and_deleted(tmp_path: Path, sandbox: Sandbox, run: Run) -> None:
-    """`list` shows no secret; `delete` asks, and without a terminal needs --yes."""
+    """`list` shows no secret and needs none; `delete` asks, and without a terminal needs --yes."""
     configure(tmp_path, sandbox)
+    assert "None is registered" in (await run("webhooks", "list")).err
     await run("webhooks", "register", "--url", URL)
     [webhook] = sandbox.webhooks
     listed = await run("webhooks", "list", "--json")
