@@ -53,7 +53,7 @@ PROBE_SECONDS: Final = 10.0
 
 async def check_vendor(config: Config, clock: Clock) -> AsyncIterator[Finding]:
     """Ask the API of every source that has one."""
-    async with Accounts(config.sources, clock, patience_seconds=PATIENCE_SECONDS) as accounts:
+    async with Accounts(config.sources, clock, patience_seconds=PATIENCE_SECONDS, tries=1) as accounts:
         for name, source in config.sources.items():
             if source.signature != "klen":
                 continue

@@ -14,7 +14,7 @@ from yarl import URL
 
 from receiver.klen.client import Klen
 from receiver.klen.errors import MissingKey
-from receiver.klen.transport import ApiTransport
+from receiver.klen.transport import TRIES, ApiTransport
 from receiver.outbound import Outbound
 
 if TYPE_CHECKING:
@@ -35,12 +35,18 @@ class Accounts:
     """`async with Accounts(config.sources, clock) as accounts: accounts.of("klen")`."""
 
     def __init__(
-        self, sources: Mapping[str, Source], clock: Clock, *, patience_seconds: float = HANDLER_PATIENCE
+        self,
+        sources: Mapping[str, Source],
+        clock: Clock,
+        *,
+        patience_seconds: float = HANDLER_PATIENCE,
+        tries: int = TRIES,
     ) -> None:
-        """`patience_seconds`: how long a request that was too many waits before it fails."""
+        """`patience_seconds`: how long a request waits that was too many; `tries`: of one that may be repeated."""
         self._sources = sources
         self._clock = clock
         self._patience = patience_seconds
+        self._tries = tries
         self._stack = AsyncExitStack()
         self._transports: dict[tuple[str, str, str, int], ApiTransport] = {}
         self._http: dict[str, Outbound] = {}
@@ -99,6 +105,7 @@ class Accounts:
                 source=name,
                 per_minute=source.api_requests_per_minute,
                 patience_seconds=self._patience,
+                tries=self._tries,
             )
         return self._transports[key]
 

@@ -87,6 +87,7 @@ class ApiTransport:
         source: str = "klen",
         per_minute: int = PER_MINUTE,
         patience_seconds: float = 10,
+        tries: int = TRIES,
     ) -> None:
         """`connect` gives the connections; a wait longer than `patience_seconds` is left to the caller."""
         self._connect = connect
@@ -95,6 +96,7 @@ class ApiTransport:
         self._key = api_key
         self._source = source
         self._patience = patience_seconds
+        self._tries = tries
         burst = min(BURST, per_minute)
         steady = max(per_minute - burst, 1)
         self._limiter = AsyncLimiter(burst, 60 * burst / steady)
@@ -119,7 +121,7 @@ class ApiTransport:
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: _worthwhile(error, request, patience)),
             wait=_pause,
-            stop=stop_after_attempt(TRIES),
+            stop=stop_after_attempt(self._tries),
             reraise=True,
         )
         return await retrying(self._once, request, patience)

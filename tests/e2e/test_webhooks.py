@@ -183,3 +183,13 @@ async def test_the_doctor_says_what_the_key_lacks(
     configure(tmp_path, sandbox, f'"{SECRET}"', key=key)
     [(check, level, message)] = await examined(status=1)
     assert (check, level, words in message) == ("vendor", "error", True)
+
+
+async def test_the_doctor_does_not_wait_for_a_vendor_that_is_away(
+    tmp_path: Path, examined: Callable[..., Any]
+) -> None:
+    """It asks once, and says what is the matter."""
+    async with Sandbox(seed=1) as sandbox:
+        configure(tmp_path, sandbox, f'"{SECRET}"')
+    [(check, level, message)] = await examined(status=1)
+    assert (check, level, "cannot be reached" in message) == ("vendor", "error", True)
