@@ -42,7 +42,7 @@ class Accounts:
         patience_seconds: float = HANDLER_PATIENCE,
         tries: int = TRIES,
     ) -> None:
-        """`patience_seconds`: how long a request waits that was too many; `tries`: of one that may be repeated."""
+        """How long a request waits that was too many, and how often one is sent that may be repeated."""
         self._sources = sources
         self._clock = clock
         self._patience = patience_seconds
