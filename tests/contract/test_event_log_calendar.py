@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from storage.calendar import NewChange, NewState, StoredState
+from storage.calendar import NewChange, NewOverdue, NewState, Restated, StoredState
 from storage.records import Selection
 from storage.work import NewRun
 from tests.support.logs import START, UUIDS, new_event, routing
@@ -149,3 +149,86 @@ async def test_a_history_has_the_events_of_one_calendar_event(log: EventLog) -> 
     ]
     assert [one.body for one in history] == [events[0].body, events[2].body]
     assert [one.seq for one in await log.history(found.subject, upto_seq=2)] == [1]
+
+
+async def known(log: EventLog, *numbers: int, **columns: Any) -> list[Unrouted]:
+    """Events about calendar events of these numbers, routed, each with a state."""
+    for number in numbers:
+        await log.append(new_event(calendar_event_id=number, event_type="calendar.created", **columns))
+    events = await log.unrouted(10)
+    states = {event.number: state(event) for event in events}
+    await log.route(
+        [replace(routing(event), verdict="fresh") for event in events],
+        now_ms=START,
+        states=[*states.values()],
+    )
+    return events
+
+
+async def test_a_state_is_made_anew_with_how_its_events_are_judged(log: EventLog) -> None:
+    """All of it is replaced, or nothing if the state has changed since it was read."""
+    [first, second] = await known(log, 5, 5)
+    judged = ((first.seq, "stale", (NewChange("moved"), NewChange("retitled"))), (second.seq, "same", ()))
+
+    assert not await log.restate(Restated(state(second, '{"title":"B"}', revision=7), judged))
+    assert [record.verdict for record in await log.page(Selection())] == ["fresh", "fresh"]
+    assert await log.restate(Restated(state(second, '{"title":"B"}', revision=1), judged))
+
+    assert [(one.verdict, one.changes) for one in await log.page(Selection(after_seq=0))] == [
+        ("stale", ["moved", "retitled"]),
+        ("same", []),
+    ]
+    [found] = await log.calendar_events("5")
+    assert (found.calendar_event, found.revision) == ('{"title":"B"}', 2)
+
+
+async def test_every_calendar_event_is_paged_through(log: EventLog) -> None:
+    """By our numbers, with what is known of each, also those of which nothing is."""
+    await known(log, 5, 6)
+    await log.append(new_event(calendar_event_id=7))
+    await log.append(new_event(call_id="c-1"))
+    await log.route([routing(event) for event in await log.unrouted(10)], now_ms=START)
+
+    first = await log.calendar_event_page(0, 2)
+    rest = await log.calendar_event_page(first[-1].subject, 2)
+    assert [(one.number, one.known is not None) for one in [*first, *rest]] == [
+        (5, True),
+        (6, True),
+        (7, False),
+    ]
+    assert await log.calendar_event_page(rest[-1].subject, 2) == []
+
+
+async def test_calendar_events_of_a_time(log: EventLog) -> None:
+    """Those that begin in it and have not ended by their status."""
+    events = await known(log, 5, 6)
+    over = replace(state(events[1], revision=1), status="completed")
+    await log.restate(Restated(over, ()))
+
+    assert [one.number for one in await log.calendar_events_between(START, START)] == [5]
+    assert await log.calendar_events_between(START + 1, START + 9) == []
+
+
+async def test_the_last_event_of_a_type(log: EventLog) -> None:
+    """About one calendar event, whatever came about others."""
+    [first, second, _] = await known(log, 5, 5, 6)
+    assert first.number is not None
+
+    found = await log.latest(first.number, "calendar.created")
+    assert found is not None
+    assert (found.seq, found.verdict) == (second.seq, "fresh")
+    assert await log.latest(first.number, "calendar.updated") is None
+    history = log.history_now(first.number, after_seq=first.seq, upto_seq=9)
+    assert [one.seq for one in history] == [second.seq]
+
+
+async def test_what_is_overdue_is_recorded_once(log: EventLog) -> None:
+    """With its event, together; the same expectation again leaves nothing."""
+    [event] = await known(log, 5)
+    assert event.number is not None
+    told = NewOverdue(event.number, "calendar.completed", START, new_event(origin="watchdog"))
+
+    assert await log.tell_overdue(told)
+    assert not await log.tell_overdue(replace(told, event=new_event(origin="watchdog")))
+    assert await log.tell_overdue(replace(told, due_ms=START + 1, event=None))
+    assert [record.origin for record in await log.page(Selection())] == ["watchdog", "webhook"]
