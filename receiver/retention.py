@@ -16,7 +16,7 @@ from receiver.errors import InvalidJSON
 from receiver.jsonbody import parse_json
 from receiver.words import words_of
 from storage.errors import LogUnavailable, QueryError
-from storage.work import Limits, Pruned
+from storage.removal import Limits, Pruned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.config import Config
     from storage.log import EventLog, EventReader
-    from storage.work import Old
+    from storage.removal import Old
 
 __all__ = ["Retention", "limits_of", "prune", "survey"]
 

@@ -39,25 +39,19 @@ if TYPE_CHECKING:
         ReplayRecord,
         Selection,
     )
+    from storage.removal import Content, Erasure, Limits, OldPage, Pruned, Rewriting, StoredItem
     from storage.work import (
         Claimed,
         ClaimedMessage,
-        Content,
-        Erasure,
         Finished,
-        Limits,
         MessageOutcome,
         NewReconciliation,
         NewReplay,
-        OldPage,
         Outcome,
-        Pruned,
         ReconcileBatch,
         ReplayBatch,
         ReplayItem,
-        Rewriting,
         Routing,
-        StoredItem,
         StoredValue,
         Unrouted,
     )

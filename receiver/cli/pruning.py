@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from receiver.config import Config
-    from storage.work import Limits
+    from storage.removal import Limits
 
 SERVICE_SECONDS: Final = 3_600.0
 """A million events take minutes, since everything else goes on meanwhile."""

@@ -2,7 +2,8 @@
 
     person.py      who is meant, and whether something is theirs or mentions them
     redact.py      a body without what people said
-    forgetting.py  finding what there is, and taking it out
+    finding.py     what there is
+    forgetting.py  taking it out
 
 The rule easiest to break: an event stays an event. Its ids, kinds, times and statuses remain, so that counts,
 histories and the recognition of repeated deliveries go on as before.
@@ -10,7 +11,8 @@ histories and the recognition of repeated deliveries go on as before.
 
 from __future__ import annotations
 
-from receiver.forget.forgetting import Found, NotRoutedError, find, forget
+from receiver.forget.finding import Found, find
+from receiver.forget.forgetting import NotRoutedError, forget
 from receiver.forget.person import Person
 
 __all__ = ["Found", "NotRoutedError", "Person", "find", "forget"]

@@ -1,35 +1,36 @@
-"""Finding everything of a person in the log, and taking it out.
+"""Taking everything of a person out of the log.
 
-All bodies are looked through, since a person may be mentioned where no index reaches. Whole calendar events
-and calls are theirs if one of their events is; in events of others only the texts that mention them go. The
-rule easiest to break: a calendar event's bodies and its state change together, one made from the other.
+A body gives way to what is left of it, and what is known of its calendar event to what the bodies say then.
+The rule easiest to break: both change together, one made from the other, and only if nothing has changed
+meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.errors import InvalidJSON, ReceiverError
+from receiver.errors import ReceiverError
 from receiver.events import columns
 from receiver.folding import new_state, rows_of
-from receiver.forget.person import Customer, Person, customer_of, texts_of
+from receiver.forget.finding import Found, find, read
 from receiver.forget.redact import Placeholders, redacted, without_mentions
 from receiver.history import as_they_came
-from receiver.jsonbody import JSON, canonical, parse_json
+from receiver.jsonbody import JSON, canonical
 from receiver.words import FORGOTTEN, words_of
 from storage.calendar import Restated
 from storage.records import Selection
-from storage.work import Erasure, Rewriting
+from storage.removal import Rewriting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from receiver.clock import Clock
+    from receiver.forget.person import Person
     from storage.calendar import HistoryRecord, StoredState
-    from storage.log import EventLog, EventReader
-    from storage.work import Content, StoredItem
+    from storage.log import EventLog
+    from storage.removal import StoredItem
 
 ROUTING_SECONDS: Final = 10.0
 """How long events that are not routed yet are waited for: the service routes within a second."""
@@ -43,112 +44,6 @@ BATCH: Final = 200
 
 class NotRoutedError(ReceiverError):
     """Events wait for routing, so it is not known yet what they are about."""
-
-
-@dataclass(slots=True)
-class Found:
-    """What the log has of a person."""
-
-    person: Person
-    calendar_events: set[int] = field(default_factory=set)
-    """Our numbers of them."""
-    calls: set[int] = field(default_factory=set)
-    loose: set[int] = field(default_factory=set)
-    """Events of theirs that are about neither."""
-    mentions: dict[int, int | None] = field(default_factory=dict)
-    """Events of others with what they are about."""
-    events: set[int] = field(default_factory=set)
-    """All events of theirs."""
-    quarantined: list[int] = field(default_factory=list)
-    stored: list[StoredItem] = field(default_factory=list)
-    customers: set[Customer] = field(default_factory=set)
-
-    def erasure(self, at_ms: int) -> Erasure:
-        """How much it is."""
-        return Erasure(
-            at_ms=at_ms,
-            calendar_events=len(self.calendar_events),
-            calls=len(self.calls),
-            events=len(self.events),
-            mentions=len(self.mentions),
-            quarantined=len(self.quarantined),
-            stored=len(self.stored),
-        )
-
-    def counts(self) -> dict[str, int]:
-        """The same, for people and scripts."""
-        return {name: number for name, number in asdict(self.erasure(0)).items() if name != "at_ms"}
-
-    def __bool__(self) -> bool:
-        return any(self.counts().values())
-
-
-async def find(log: EventReader, person: Person) -> Found:
-    """Everything of a person, by what is given and by what came together with it."""
-    found = await _look_through(log, person)
-    wider = person.known_by(found.customers)
-    if wider != person:
-        found = await _look_through(log, wider)
-    for subject in found.calendar_events | found.calls:
-        found.events.update(event.seq for event in await log.history(subject))
-    found.events |= found.loose
-    for seq in found.events & found.mentions.keys():
-        del found.mentions[seq]
-    await _find_elsewhere(log, found)
-    return found
-
-
-async def _look_through(log: EventReader, person: Person) -> Found:
-    found = Found(person)
-    async for page in _contents(log):
-        await asyncio.to_thread(_sort, page, found)
-    return found
-
-
-async def _contents(log: EventReader) -> AsyncIterator[list[Content]]:
-    last = 0
-    while page := await log.contents(last):
-        yield page
-        last = page[-1].seq
-
-
-def _sort(page: Iterable[Content], found: Found) -> None:
-    """Put events that are the person's, or mention them, where they belong."""
-    person = found.person
-    for content in page:
-        if not person.may_be_in(content.body):
-            continue
-        body = _read(content.body)
-        if isinstance(body, dict) and FORGOTTEN in body and FORGOTTEN in content.flags:
-            continue
-        customer = customer_of(body)
-        if person.is_customer(customer):
-            found.customers.add(customer)
-            if content.subject is None:
-                found.loose.add(content.seq)
-            else:
-                kind = found.calls if isinstance(body, dict) and "call" in body else found.calendar_events
-                kind.add(content.subject)
-        elif any(map(person.is_mentioned, texts_of(body))):
-            found.mentions[content.seq] = content.subject
-
-
-def _read(body: bytes) -> JSON:
-    try:
-        return parse_json(body)
-    except InvalidJSON:  # intake has refused those
-        return None
-
-
-async def _find_elsewhere(log: EventReader, found: Found) -> None:
-    for record in await log.quarantined(limit=0):
-        refused = await log.quarantined_body(record.id)
-        if refused is not None and found.person.is_mentioned_in_bytes(refused.body):
-            found.quarantined.append(record.id)
-    last = ("", "")
-    while items := await log.stored_items(last):
-        found.stored += [item for item in items if found.person.is_mentioned(f"{item.key}\n{item.value}")]
-        last = items[-1].handler, items[-1].key
 
 
 async def forget(log: EventLog, person: Person, clock: Clock) -> dict[str, Any]:
@@ -208,7 +103,7 @@ async def _rewrite(log: EventLog, subject: int, change: Callable[[int, JSON], JS
     for _ in range(MOST_TRIES):
         known = await log.known(subject)
         history = await log.history(subject)
-        before = [_read(event.body) for event in history]
+        before = [read(event.body) for event in history]
         after = [
             body if _is_forgotten(body) else change(event.seq, body)
             for event, body in zip(history, before, strict=True)
@@ -247,7 +142,7 @@ async def _rewrite_loose(log: EventLog, seq: int, change: Callable[[JSON], JSON]
     """Change the body of one event that is about nothing else, if it is still there."""
     for _ in range(MOST_TRIES):
         bodies = await log.bodies([seq])
-        before = _read(bodies.get(seq, b""))
+        before = read(bodies.get(seq, b""))
         if not bodies or _is_forgotten(before):
             return
         if await log.rewrite([_rewriting(seq, bodies[seq], before, change(before))], None):
@@ -269,7 +164,7 @@ def _without(item: StoredItem, person: Person) -> str | None:
     """What is left of a stored value; nothing if its key is about the person."""
     if person.is_mentioned(item.key):
         return None
-    return canonical(without_mentions(_read(item.value.encode()), person)).decode()
+    return canonical(without_mentions(read(item.value.encode()), person)).decode()
 
 
 async def _erase_traces(log: EventLog, seqs: list[int]) -> int:

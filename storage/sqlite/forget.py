@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from storage.removal import Content, StoredItem
 from storage.sqlite import calendar, search
 from storage.sqlite.append import chunks
 from storage.sqlite.connection import BUSY_TIMEOUT_MS
-from storage.work import Content, StoredItem
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
     from storage.calendar import Restated
+    from storage.removal import Erasure, Rewriting
     from storage.sqlite.names import Names
-    from storage.work import Erasure, Rewriting
 
 PAGE_ROWS: Final = 2_000
 PAGE_BYTES: Final = 8 * 1024 * 1024

@@ -45,22 +45,18 @@ if TYPE_CHECKING:
         NewEvent,
         Refused,
     )
+    from storage.removal import Erasure, Limits, Pruned, Rewriting, StoredItem
     from storage.work import (
         Claimed,
         ClaimedMessage,
-        Erasure,
         Finished,
-        Limits,
         MessageOutcome,
         NewReconciliation,
         NewReplay,
         Outcome,
-        Pruned,
         ReconcileBatch,
         ReplayBatch,
-        Rewriting,
         Routing,
-        StoredItem,
         Unrouted,
     )
 

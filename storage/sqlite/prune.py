@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from storage.removal import Old, OldPage
 from storage.sqlite import search
 from storage.sqlite.append import chunks
-from storage.work import Old, OldPage
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
-    from storage.work import Limits, Pruned
+    from storage.removal import Limits, Pruned
 
 PAGE: Final = 200
 """Events that one reading transaction looks at."""

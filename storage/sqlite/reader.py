@@ -43,7 +43,8 @@ if TYPE_CHECKING:
         ReplayRecord,
         Selection,
     )
-    from storage.work import Content, Limits, OldPage, ReplayItem, StoredItem, StoredValue
+    from storage.removal import Content, Limits, OldPage, StoredItem
+    from storage.work import ReplayItem, StoredValue
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ READER_THREADS: Final = 2
 READ_SECONDS: Final = 2.0
 """A reading transaction pins the write-ahead file, so none may be long."""
 SQL_SECONDS: Final = 10.0
-"""What a person's own query may take."""
+"""What a person's own query may take, and the question what was booked at a time long ago."""
 STATS_SECONDS: Final = 120.0
 """What numbers over all of a large log may take."""
 
@@ -181,7 +182,10 @@ class SqliteReader:
         self, start_ms: int, end_ms: int, *, moved_since_ms: int | None = None
     ) -> list[CalendarEventRecord]:
         """See `EventReader.agenda`."""
-        return await self._ask(lambda connection: agenda.agenda(connection, start_ms, end_ms, moved_since_ms))
+        return await self._ask(
+            lambda connection: agenda.agenda(connection, start_ms, end_ms, moved_since_ms),
+            seconds=SQL_SECONDS,
+        )
 
     async def calendar_events_between(self, from_ms: int, to_ms: int) -> list[CalendarEventRecord]:
         """See `EventReader.calendar_events_between`."""

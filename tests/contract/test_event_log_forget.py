@@ -6,7 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from storage.records import Selection
-from storage.work import Effects, Erasure, NewMessage, NewRun, Rewriting, StoredItem
+from storage.removal import Erasure, Rewriting, StoredItem
+from storage.work import (
+    Effects,
+    NewMessage,
+    NewRun,
+)
 from tests.support.logs import START, claim, new_event, new_refused, outcome, route_all, routing
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 
 from storage.calendar import NewState
 from storage.records import Selection
-from storage.work import Effects, Limits, NewMessage, NewRun, Old, Pruned, Rewriting
+from storage.removal import Limits, Old, Pruned, Rewriting
+from storage.work import Effects, NewMessage, NewRun
 from tests.support.logs import DAY, START, UUIDS, claim, new_event, new_refused, outcome, routing
 
 if TYPE_CHECKING:

@@ -91,6 +91,7 @@ def forget(
         person = Person.of(names)
     except ValueError as error:
         raise click.UsageError(f"--customer: {error}.") from None
+    say("Looking through the log ...")
     found = ask(config_path, lambda log: find(log, person)).counts()
     if not any(found.values()):
         if as_json:
