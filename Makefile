@@ -30,7 +30,7 @@ check: $(VENV)/.dev ## formatting, lint and types
 	$(BIN)/basedpyright --level error
 
 prove: $(VENV)/.dev ## the long fault campaigns (hours); writes tests/faults/README.md
-	$(BIN)/python -m pytest --prove tests/faults $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --prove tests/faults $$($(BIN)/python -m tests.faults.table) $(PYTEST_ARGS)
 
 dist: $(VENV)/.dev ## the wheel and the source archive, in dist/
 	$(BIN)/python -m hatchling build

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 README: Final = Path(__file__).with_name("README.md")
 TESTS: Final = README.parents[1]
 
-_named = re.compile(r"`([a-z_/]+\.py::\w+)`")
+_named = re.compile(r"`([a-z0-9_/]+\.py::\w+)`")
 
 
 class Results:
@@ -68,3 +68,7 @@ def written(folder: str) -> Iterator[str]:
     for file in sorted((TESTS / folder).glob("test_*.py")):
         for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text("utf-8"), re.MULTILINE):
             yield f"{folder}/{file.name}::{name}"
+
+
+if __name__ == "__main__":  # for `make prove`: the tests that the table names in other folders
+    print(*sorted({f"tests/{name}" for name in named() if not name.startswith("faults/")}))

@@ -70,8 +70,8 @@ async def play(port: int, data: bytes) -> list[str]:
         writer.close()
 
 
-async def play_all(port: int) -> dict[str, list[str]]:
-    """Play the whole corpus: what came of each file."""
+async def play_all(port: int, folder: str = "") -> dict[str, list[str]]:
+    """Play the whole corpus, or one folder of it: what came of each file."""
     places = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(path: str) -> tuple[str, list[str]]:
@@ -80,7 +80,7 @@ async def play_all(port: int) -> dict[str, list[str]]:
         async with places:
             return path, await play(port, data)
 
-    return dict(await asyncio.gather(*(one(path) for path in OUTCOMES)))
+    return dict(await asyncio.gather(*(one(path) for path in OUTCOMES if path.startswith(folder))))
 
 
 @pytest.mark.timeout(1200)
@@ -91,7 +91,8 @@ async def test_hostile_input_changes_nothing(tmp_path: Path, size: Size, figure:
         await asyncio.to_thread(process.wait_ready)
         played = [await play_all(trial.port)]
         before = await settled_memory(trial, process)
-        played += [await play_all(trial.port) for _ in range(size(1, 50))]
+        # Connections that run into their time limit take ten seconds, so the short form leaves them out.
+        played += [await play_all(trial.port, "" if number else "bodies") for number in range(size(1, 50))]
         grown = await settled_memory(trial, process) - before
         assert (await post(trial.port, distinct())).status == 200
         assert await asyncio.to_thread(process.terminate) == 0

@@ -27,7 +27,7 @@ def test_a_kill_under_load_loses_nothing(
     tmp_path: Path, size: Size, moments: random.Random, figure: Figure
 ) -> None:
     """Acked ⊆ stored ⊆ sent, each stored once and handled, and the next start is ready within two seconds."""
-    kills, acked, slowest = size(20, 800), 0, 0.0
+    kills, acked, slowest = size(12, 800), 0, 0.0
     for first in range(0, kills, BATCH):
         folder = tmp_path / str(first)
         folder.mkdir()
@@ -53,7 +53,7 @@ def test_a_kill_while_it_stops_loses_nothing(tmp_path: Path, size: Size, moments
     """The same for kills at random moments after SIGTERM, while requests and handlers are finished."""
     trial = Trial(tmp_path)
     with trial.sending():
-        for _ in range(size(8, 80)):
+        for _ in range(size(5, 120)):
             with trial.service() as process:
                 process.wait_ready()
                 time.sleep(moments.uniform(0.05, 0.2))
@@ -73,7 +73,7 @@ def test_a_kill_during_a_replay_makes_each_run_once(
     with trial.sending(), trial.service() as process:
         process.wait_ready()
         time.sleep(0.5)
-    for _ in range(size(6, 60)):
+    for _ in range(size(4, 80)):
         with trial.service() as process:
             process.wait_ready()
             replay = subprocess.Popen(

@@ -56,7 +56,7 @@ def test_a_kill_while_it_prunes_forgets_no_identity(
     """What is left is whole, and what went is still recognised when it is delivered once more."""
     trial = filled(tmp_path)
     acked = list(trial.book().acked)
-    for number in range(size(4, 60)):
+    for number in range(size(2, 60)):
         with trial.service() as process:
             if number % 2:  # the service does it, and is killed; else the command does
                 process.wait_ready()

@@ -79,7 +79,7 @@ def test_the_cut_convicts_a_service_that_cheats(
 ) -> None:
     """A service that does not sync its commits, or answers before them, is seen to lose events."""
     trace, book = record(tmp_path, library, how)
-    total = cut(trace, book, 100, moments.randrange(2**31))
+    total = cut(trace, book, 60, moments.randrange(2**31))
     assert total.wrong > total.cuts // 4, total
     assert total.lost > 0, total
     figure(f"{how}: {total.wrong} of {total.cuts} cuts, up to {total.lost} events lost")
