@@ -21,11 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the long fault campaigns, and write their results into tests/faults/README.md",
     )
+    parser.addoption(
+        "--results",
+        action="store_true",
+        help="write the results of the short ones into tests/faults/README.md",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With the campaigns, their results are kept."""
-    if config.getoption("--prove"):
+    """The results of campaigns are kept."""
+    if config.getoption("--prove") or config.getoption("--results"):
         config.pluginmanager.register(Results())
 
 
