@@ -89,6 +89,8 @@ class Placeholders:
 
     def of(self, value: Any, key: str) -> str:
         """The placeholder for a value under this key: the same one for the same value."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # 1.0 is 1
         number = self._numbers.setdefault(canonical(value), self._first + len(self._numbers))
         if key == "email":
             return f"forgotten-{number}@forgotten.invalid"

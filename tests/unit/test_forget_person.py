@@ -156,6 +156,7 @@ def test_what_stays_of_a_body() -> None:
         "forgotten": True,
     }
     assert redacted(body, placeholders) == redacted(body, placeholders)
+    assert placeholders.of(1.0, "x") == placeholders.of(1, "y")
 
 
 @pytest.mark.parametrize(
