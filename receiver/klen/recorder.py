@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.errors import InvalidJSON
 from receiver.intake import Delivery, read_event
-from receiver.klen.errors import KlenError
 from receiver.klen.reconcile import Finding, Reconciliation, Window
+from storage.errors import StorageError
 from storage.work import FoundEvent, NewReconciliation, ReconcileBatch
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ class Recorder:
         try:
             async for findings in self._run.findings():
                 await self._write(findings)
-        except KlenError as error:
-            await self._commit(error=type(error).__name__)
+        except Exception as error:
+            with suppress(StorageError):
+                await self._commit(error=type(error).__name__)
             raise
         await self._commit(finished_at_ms=self._clock.now_ms())
 

@@ -16,7 +16,7 @@ from receiver.klen.errors import KlenError
 from receiver.klen.reconcile import Reconciliation, Window
 from receiver.klen.recorder import Recorder, begin, takes_everything, unfinished, window_of
 from receiver.times import parse_time
-from storage.errors import LogUnavailable, QueryError
+from storage.errors import LogBroken, LogUnavailable, QueryError
 from storage.records import Selection
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ class Reconciler:
             self._logger.warning("broken off", number=recorder.number, error=type(error).__name__)
         except (LogUnavailable, QueryError) as error:
             self._logger.warning("waiting for the log", number=recorder.number, error=type(error).__name__)
+        except LogBroken:
+            raise
+        except Exception as error:  # noqa: BLE001 -- what the vendor answers must not stop the service
+            self._logger.error("broken off", number=recorder.number, error=type(error).__name__)  # noqa: TRY400 -- a traceback quotes the answer
         else:
             found = recorder.progress.found
             write = self._logger.warning if found else self._logger.info

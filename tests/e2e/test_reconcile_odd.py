@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -10,17 +11,21 @@ import pytest
 from aiohttp import web
 from tenacity import wait_random_exponential
 
+import receiver.klen.reconcile
 import receiver.klen.transport
 from receiver.clock import SystemClock
+from receiver.config import load_config
 from receiver.counts import Counts
 from receiver.klen import KlenError
 from receiver.klen.reconcile import Reconciliation, Window
 from receiver.klen.recorder import Recorder, begin
 from receiver.route import Router
+from receiver.service import Service
 from storage import open_log
 from storage.records import Selection
-from tests.support.klen import UUID
-from tests.support.vendor import Asked, Vendor, client
+from tests.support.klen import SECRET, UUID, post, webhook
+from tests.support.service import klenhook
+from tests.support.vendor import API_KEY, Asked, Vendor, client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,3 +162,22 @@ async def test_entries_that_are_none_are_passed_over(tmp_path: Path) -> None:
         return json.loads(json.dumps(EVENT))
 
     assert (await reconciled(tmp_path, answer))[0] == [1, 0]
+
+
+async def test_a_failure_of_our_own_stops_no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comparing ends in, the service goes on, and who waits for the comparison is told."""
+    vendor = Vendor([api(EVENT)])
+
+    def fails(*_arguments: Any, **_more: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(receiver.klen.reconcile, "missing", fails)
+    async with vendor.running():
+        (tmp_path / "config.toml").write_text(
+            '[server]\nlisten = "127.0.0.1:0"\n[ops]\nlisten = "127.0.0.1:0"\n'
+            f'[sources.klen]\nsecrets = ["{SECRET}"]\napi_url = "{vendor.url}"\napi_key = "{API_KEY}"\n'
+        )
+        async with Service(load_config(tmp_path / "config.toml")) as service:
+            done = await asyncio.to_thread(klenhook, tmp_path, "reconcile", status=1)
+            assert "broke off (ZeroDivisionError)" in done.stderr
+            assert (await post(service.port, webhook())).status == 200
