@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from receiver.state import State
     from storage.calendar import HistoryRecord
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.work import Claimed
 
 MOST: Final = 256

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from receiver.klen import Accounts
     from receiver.outbound import Outbound
     from receiver.plugins import Handler
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.work import Claimed, Effects
 
 LONGEST_ERROR: Final = 4_000

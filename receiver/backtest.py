@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from receiver.config import Config
     from receiver.plugins import Settings
     from receiver.testing.delivery import Delivered
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import EventDetail, EventRecord, Selection
 
 NO_KLEN: Final = Klen(NoTransport("A handler on trial asks nothing of Klen."))

@@ -8,39 +8,19 @@ is no change, or each further field the vendor or its API shows would look like 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from receiver.state import State
 from receiver.told import CUSTOMER, PREVIOUS, TERMINAL, same
+from receiver.verdicts import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from receiver.told import Told
+    from receiver.verdicts import Verdict
 
-__all__ = ["NAMES", "VERDICTS", "Change", "Verdict", "fold"]
-
-Verdict: TypeAlias = Literal["fresh", "same", "stale", "conflicting", "impossible"]
-VERDICTS: Final = ("fresh", "same", "stale", "conflicting", "impossible")
-
-NAMES: Final = (
-    "created",
-    "rescheduled",
-    "moved",
-    "conference_changed",
-    "retitled",
-    "kind_changed",
-    "customer_changed",
-    "agent_changed",
-    "confirmed",
-    "cancelled",
-    "completed",
-    "no_show",
-    "status_changed",
-    "reminded",
-    "other_changed",
-)
-"""Every change, in the order in which those of one event are listed."""
+__all__ = ["Change", "fold"]
 
 _TIMES: Final = ("start_time", "end_time")
 _GROUPS: Final = {
@@ -78,7 +58,7 @@ class Change(NamedTuple):
     """One thing that an event changed."""
 
     name: str
-    """One of `NAMES`."""
+    """One of `receiver.verdicts.NAMES`."""
     before: dict[str, Any]
     """The fields that changed, as they were; None where nothing was known."""
     after: dict[str, Any]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from receiver import logs
-from receiver.changes import Change, Verdict, fold
+from receiver.changes import Change, fold
 from receiver.events import reading
 from receiver.state import State, encode, recalled
 from receiver.told import CUSTOMER, told
@@ -19,6 +19,7 @@ from storage.calendar import NewChange, NewState
 if TYPE_CHECKING:
     from receiver.jsonbody import JSON
     from receiver.told import Told
+    from receiver.verdicts import Verdict
     from storage.calendar import HistoryRecord
     from storage.work import Unrouted
 

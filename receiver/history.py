@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from receiver.changes import Change, Verdict, fold
+from receiver.changes import Change, fold
 from receiver.errors import InvalidJSON
 from receiver.folding import told_by
 from receiver.jsonbody import parse_json
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from receiver.state import State
     from receiver.told import Told
+    from receiver.verdicts import Verdict
     from storage.calendar import HistoryRecord
 
 __all__ = ["Step", "as_they_came", "continued", "in_order_of_time", "state_at"]

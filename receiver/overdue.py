@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from receiver.plugins import Handler
     from receiver.state import State
     from storage.calendar import CalendarEventRecord
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
     from storage.records import NewEvent
 
 __all__ = ["Expectation", "Watch", "missing"]

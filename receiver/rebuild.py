@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from receiver.history import Step
     from receiver.state import State
     from storage.calendar import CalendarEventRecord, ChangeRecord, NamedRecord, NewChange, NewState
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
 
 __all__ = ["Difference", "differences", "mend", "rebuild"]
 

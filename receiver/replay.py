@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.counts import Counts
     from receiver.plugins import Handler
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
     from storage.records import EventDetail, EventRecord, ReplayRecord
 
 BATCH: Final = 64

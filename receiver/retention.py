@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from receiver.clock import Clock
     from receiver.config import Config
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
     from storage.removal import Old
 
 __all__ = ["Retention", "limits_of", "prune", "survey"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from storage.calendar import HistoryRecord
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.work import Routing, Unrouted
 
 BEFORE_MS: Final = 5_000

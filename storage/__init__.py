@@ -13,7 +13,8 @@ from storage.errors import LogUnusable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
     from storage.records import Backup, Damage, Holder
 
 __all__ = ["back_up_log", "check_log", "holder", "open_log", "open_reader"]

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from receiver.config import Config
     from receiver.rebuild import Difference
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
     from storage.records import Damage
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from receiver.cli.common import say
+from receiver.cli.durations import duration
 from receiver.cli.log.records import calendar_event, short_time, to_record
 from receiver.clock import to_datetime
 
@@ -33,7 +34,7 @@ class Lost:
     @property
     def late(self) -> str:
         """How long after it happened it was found, in words."""
-        return _span(self.late_seconds)
+        return duration(self.late_seconds * 1000)
 
 
 def lost_by(event: EventRecord) -> Lost:
@@ -42,7 +43,13 @@ def lost_by(event: EventRecord) -> Lost:
     late = max(_seconds(event.received_at) - _seconds(event.occurred_at or event.received_at), 0)
     record = to_record(event) | {"late_seconds": late}
     what = ", ".join(event.changes) or event.event_type or ""
-    row = (short_time(event.occurred_at or ""), _span(late), what, calendar_event(event), event.title or "")
+    row = (
+        short_time(event.occurred_at or ""),
+        duration(late * 1000),
+        what,
+        calendar_event(event),
+        event.title or "",
+    )
     return Lost(record, row, late)
 
 
@@ -63,23 +70,13 @@ def would_be_lost(source: str, finding: Finding, now_ms: int) -> list[Lost]:
             "late_seconds": late,
         }
         name = str(finding.number if finding.number is not None else finding.uuid)
-        row = (short_time(happened), _span(late), event.event_type, name, "")
+        row = (short_time(happened), duration(late * 1000), event.event_type, name, "")
         lost.append(Lost(record, row, late))
     return lost
 
 
 def _seconds(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp())
-
-
-def _span(seconds: int) -> str:
-    """A length of time as people say it."""
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min {seconds % 60} s" if minutes else f"{max(seconds, 0)} s"
 
 
 def tell(source: str, progress: Progress, requests: int, missed: int) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from receiver.config import Config
     from receiver.klen.reconcile import Window
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import ReconciliationRecord
 
 PATIENCE_SECONDS: Final = 300.0

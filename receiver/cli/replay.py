@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from receiver.config import Config
     from receiver.plugins import Handler
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import Selection
 
 

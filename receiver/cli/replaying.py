@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from receiver.config import Config
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import Selection
 
 UNDONE: Final = "Nothing was replayed."

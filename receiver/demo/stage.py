@@ -32,7 +32,7 @@ from storage.records import Selection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from receiver.config import Address, Config
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 ANSWER_SECONDS: Final = 3.0
 DAY_MS: Final = 86_400_000

@@ -19,7 +19,7 @@ from storage.removal import Erasure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.removal import Content, StoredItem
 
 __all__ = ["Found", "find", "read"]

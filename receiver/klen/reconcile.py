@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from receiver.klen.client import Klen
     from receiver.klen.models import EventDetails, EventPage
     from storage.calendar import CalendarEventRecord
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import ReconciliationRecord
 
 BACK: Final = timedelta(days=7)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from receiver.clock import Clock
     from receiver.klen.compare import Missing
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
     from storage.records import NewEvent, ReconciliationRecord
 
 AGAIN: Final = 25

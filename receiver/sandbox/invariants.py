@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.delivery import Delivery
     from receiver.sandbox.world import World
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 COMPARED: Final = ("title", "status", "start_time", "end_time", "location")
 """Fields of a calendar event that must agree."""

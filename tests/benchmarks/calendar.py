@@ -34,7 +34,7 @@ from tests.benchmarks.machine import facts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 SEED: Final = 2025
 OPEN: Final = 2_000

@@ -16,7 +16,8 @@ from tests.support.logs import DAY, START, UUIDS, claim, new_event, new_refused,
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from storage.log import EventLog, EventReader
+    from storage.log import EventLog
+    from storage.reader import EventReader
 
     Opener = Callable[[], Awaitable[EventLog]]
 

@@ -76,7 +76,7 @@ def test_a_timeline_is_in_the_order_of_time(run: Commands) -> None:
     ]
     [change] = events[1]["change_details"]
     assert change["by_minutes"] == 120
-    assert "rescheduled by +120 minutes" in run("log", "timeline", UUID).out
+    assert "rescheduled, 2h later" in run("log", "timeline", UUID).out
     assert (change["before"]["start_time"], change["after"]["start_time"]) == (
         WHOLE["start_time"],
         MOVED["start_time"],

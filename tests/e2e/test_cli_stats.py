@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from receiver.cli.log.charts import bars, duration, histogram
+from receiver.cli.durations import duration
+from receiver.cli.log.charts import bars, histogram
 from receiver.clock import SystemClock
 from receiver.counts import Counts
 from receiver.route import Router

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from receiver.service import Service
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 STORY = """
 [[steps]]

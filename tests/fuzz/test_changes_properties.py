@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.changes import NAMES, VERDICTS, fold
+from receiver.changes import fold
 from receiver.jsonbody import parse_json
 from receiver.state import State, encode, recalled
+from receiver.verdicts import NAMES, VERDICTS
 from tests.support.story import body, folded, told_of
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from receiver.told import told
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from receiver.changes import Change, Verdict
+    from receiver.changes import Change
     from receiver.state import State
     from receiver.told import Told
+    from receiver.verdicts import Verdict
 
 UUID: Final = "f47ac10b-58cc-4372-a567-0e02b2c3d479"
 WHOLE: Final[dict[str, Any]] = {

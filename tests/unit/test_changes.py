@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from receiver.changes import NAMES, VERDICTS, Change
-from receiver.cli.log import filters
-from receiver.cli.log.filters import CHANGES
+from receiver.changes import Change
 from tests.support.story import WHOLE, event, folded
 
 CREATED = event(1, "created", 0, **WHOLE)
@@ -269,8 +267,3 @@ def test_a_long_story_stays_small() -> None:
 
     assert len(state.memory()) < 4_000
     assert state.provenance()["title"].seq == 1
-
-
-def test_the_filter_of_the_log_knows_every_change_and_verdict() -> None:
-    """`log list --change` and `--verdict` take what routing finds."""
-    assert (CHANGES, filters.VERDICTS) == (NAMES, VERDICTS)

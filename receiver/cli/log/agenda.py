@@ -13,7 +13,7 @@ from receiver.cli.log.filters import moment
 
 if TYPE_CHECKING:
     from storage.calendar import CalendarEventRecord
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 DAY: Final = timedelta(days=1)
 MOST_DAYS: Final = 366

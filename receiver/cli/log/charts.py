@@ -1,4 +1,4 @@
-"""Small charts for a terminal: bars of blocks, and durations in words.
+"""Small charts for a terminal: bars of blocks.
 
 The rule easiest to break: a terminal whose encoding has no blocks gets signs that it has.
 """
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from receiver.cli.common import one_line
+from receiver.cli.durations import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 WIDTH: Final = 32
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
-_UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (_SECOND, "s"), (1, "ms"))
 LONGEST_LABEL: Final = 40
 
 
@@ -53,16 +52,3 @@ def histogram(values: Sequence[int], edges: Sequence[int]) -> dict[str, int]:
         place = next((n for n, edge in enumerate(edges) if value < edge), len(edges))
         found[names[place]] += 1
     return found
-
-
-def duration(milliseconds: float) -> str:
-    """A time span in its two largest units, such as `1d 2h`."""
-    left = abs(round(milliseconds))
-    parts = []
-    for size, unit in _UNITS:
-        number, left = divmod(left, size)
-        if number:
-            parts.append(f"{number}{unit}")
-        if len(parts) == 2 or (parts and not number):  # noqa: PLR2004 -- the two largest
-            break
-    return ("-" if milliseconds < 0 else "") + (" ".join(parts) or "0s")

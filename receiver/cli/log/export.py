@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from storage.calendar import CalendarEventRecord
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import EventRecord, Selection
 
     Write = Callable[[EventRecord], object]

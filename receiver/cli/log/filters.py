@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from receiver.cli.common import utf8
+from receiver.verdicts import NAMES, VERDICTS
 from storage.states import ALL
 
 if TYPE_CHECKING:
@@ -21,25 +22,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-VERDICTS: Final = ("fresh", "same", "stale", "conflicting", "impossible")
-CHANGES: Final = (
-    "created",
-    "rescheduled",
-    "moved",
-    "conference_changed",
-    "retitled",
-    "kind_changed",
-    "customer_changed",
-    "agent_changed",
-    "confirmed",
-    "cancelled",
-    "completed",
-    "no_show",
-    "status_changed",
-    "reminded",
-    "other_changed",
-)
-"""As `receiver.changes` has them; that is not imported here, so that help stays quick."""
 MOST: Final = 2**63 - 1
 """The largest number of the log."""
 
@@ -101,7 +83,7 @@ _OPTIONS: Final = (
         help="What the event did to the state of its calendar event.",
     ),
     click.option(
-        "--change", type=click.Choice(CHANGES), metavar="NAME", help="That changed this, such as rescheduled."
+        "--change", type=click.Choice(NAMES), metavar="NAME", help="That changed this, such as rescheduled."
     ),
     click.option("--source", callback=utf8, metavar="NAME", help="From this account."),
     click.option(

@@ -12,7 +12,7 @@ from receiver.cli.log.records import COLUMNS, ELASTIC, to_record, to_row
 
 if TYPE_CHECKING:
     from receiver.cli.common import Cell
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import Selection
 
 ROWS: Final = 500

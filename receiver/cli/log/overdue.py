@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from receiver.cli.common import ask, config_option, json_option, load, say, write_json, write_table
+from receiver.cli.durations import duration
 from receiver.cli.log.records import short_time
 
 if TYPE_CHECKING:
     from receiver.overdue import Expectation
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 
 @click.command()
@@ -65,7 +66,7 @@ def _record(one: Expectation, now_ms: int) -> dict[str, Any]:
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     return (
         short_time(record["due_at"]),
-        f"{record['late_minutes']} min",
+        duration(record["late_minutes"] * 60_000),
         record["expected"],
         str(record["calendar_event_id"] or (record["calendar_event_uuid"] or "")[:8]),
         str(record["title"] or ""),

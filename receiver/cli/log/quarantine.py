@@ -27,7 +27,7 @@ from receiver.cli.log.records import short_time
 
 if TYPE_CHECKING:
     from receiver.config import Config
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import Appended, QuarantineRecord, Refused
 
 

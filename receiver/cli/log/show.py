@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from receiver.cli.common import ask, config_option, fail, json_option, one_line, printable, utf8, write_json
+from receiver.cli.durations import duration
 from receiver.cli.log.filters import MOST, selection
 from receiver.cli.log.records import short_time, to_record
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from receiver.changes import Change
     from storage.calendar import ChangeRecord
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import EventDetail, MessageRecord, RunRecord
 
 
@@ -186,11 +187,21 @@ def _minutes(change: Change | ChangeRecord) -> float | None:
 def change_lines(change: Change | ChangeRecord) -> Iterator[str]:
     """A change in words: its name, and each field before and after."""
     minutes = _minutes(change) if change.name == "rescheduled" else None
-    by = f" by {minutes:+g} minutes" if minutes is not None else ""
+    by = (
+        ""
+        if minutes is None
+        else f", {duration(abs(minutes) * 60_000)} {'later' if minutes >= 0 else 'earlier'}"
+    )
     yield change.name + by + (f": {change.reason}" if change.reason else "")
     for path in change.after:
         before, after = (_shown(values.get(path)) for values in (change.before, change.after))
         yield f"  {path}: {before} -> {after}"
+
+
+def _by(minutes: float | None) -> str:
+    if not minutes:  # unknown, or only the end is another one
+        return ""
+    return f", {duration(abs(minutes) * 60_000)} {'later' if minutes > 0 else 'earlier'}"
 
 
 def _shown(value: object) -> str:

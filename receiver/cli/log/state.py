@@ -16,7 +16,7 @@ from receiver.cli.log.timeline import unknown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 
 @click.command()

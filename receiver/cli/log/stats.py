@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from receiver.cli.common import ask, config_option, json_option, say, write_json
-from receiver.cli.log.charts import bars, duration, histogram
+from receiver.cli.durations import duration
+from receiver.cli.log.charts import bars, histogram
 from receiver.cli.log.filters import MOST, moment
 
 if TYPE_CHECKING:

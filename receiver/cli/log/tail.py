@@ -20,7 +20,7 @@ from receiver.cli.log.records import calendar_event, short_time, to_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from storage.log import EventReader
+    from storage.reader import EventReader
     from storage.records import EventRecord
 
 FIRST: Final = 10

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from receiver.history import Step
     from storage.calendar import CalendarEventRecord, RebookingRecord
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 _LINKED: Final = {"rebooked_as": "cancelled", "rebooked_from": "created"}
 """The change that an inferred link stands beside."""

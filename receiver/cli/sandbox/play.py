@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from receiver.sandbox import Sandbox
     from receiver.sandbox.invariants import Report
     from receiver.sandbox.scenario import Scenario
-    from storage.log import EventReader
+    from storage.reader import EventReader
 
 ROUTED_SECONDS: Final = 30.0
 """How long the service gets to take in what it has acknowledged."""
