@@ -58,30 +58,23 @@ def read_event(delivery: Delivery) -> NewEvent:
     value = parse_json(delivery.body)
     found = columns(value)
     flags = found.flags
-    if any(name == "X-Klen-Event" and text != found.event_type for name, text in delivery.headers):
+    headers, named = _headers(delivery.headers)
+    if named is not None and named != found.event_type:
         flags = (*flags, "event_header_differs")
-    delivery_id = printable_header(delivery.delivery_id)
     return NewEvent(
-        event_id=new_event_id(delivery.received_at_ms),
-        source=delivery.source,
-        body=delivery.body,
-        body_sha256=sha256(delivery.body).digest(),
-        content_digest=_content_digest(value),
-        delivery_digest=_delivery_digest(delivery.delivery_id),
-        received_at_ms=delivery.received_at_ms,
-        delivery_id=delivery_id,
-        headers=_headers_json(delivery.headers),
-        secret_fingerprint=delivery.secret_fingerprint,
-        event_type=found.event_type,
-        calendar_event_uuid=found.calendar_event_uuid,
-        calendar_event_id=found.calendar_event_id,
-        call_id=found.call_id,
-        occurred_at_ms=found.occurred_at_ms,
-        title=found.title,
-        status=found.status,
-        start_ms=found.start_ms,
-        end_ms=found.end_ms,
-        flags=" ".join(flags) or None,
+        new_event_id(delivery.received_at_ms),
+        delivery.source,
+        delivery.body,
+        sha256(delivery.body).digest(),
+        _content_digest(value),
+        _delivery_digest(delivery.delivery_id),
+        delivery.received_at_ms,
+        "webhook",
+        printable_header(delivery.delivery_id),
+        headers,
+        delivery.secret_fingerprint,
+        *found[:-1],
+        " ".join(flags) or None,
     )
 
 
@@ -94,7 +87,7 @@ def refused(delivery: Delivery, error: InvalidJSON) -> Refused:
         received_at_ms=delivery.received_at_ms,
         reason=f"{error.code}: {error.reason}" if error.reason else error.code,
         delivery_id=printable_header(delivery.delivery_id),
-        headers=_headers_json(delivery.headers),
+        headers=_headers(delivery.headers)[0],
         secret_fingerprint=delivery.secret_fingerprint,
     )
 
@@ -113,7 +106,8 @@ def _content_digest(value: JSON) -> bytes:
     so it counts only together with the content (https://docs.klen.ai/api-reference/webhooks/overview).
     """
     if isinstance(value, dict):
-        value = {key: part for key, part in value.items() if key != "timestamp"}
+        value = value.copy()
+        value.pop("timestamp", None)
     return blake2b(canonical(value), digest_size=8).digest()
 
 
@@ -124,8 +118,10 @@ def _delivery_digest(delivery_id: str | None) -> bytes | None:
 
 
 @lru_cache(maxsize=1024)
-def _headers_json(headers: tuple[tuple[str, str], ...]) -> str:
-    return json.dumps({name: printable_header(value) for name, value in headers})
+def _headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, str | None]:
+    """What is stored of them, and the type of the event that they name."""
+    stored = json.dumps({name: printable_header(value) for name, value in headers})
+    return stored, dict(headers).get("X-Klen-Event")
 
 
 def printable_header(value: str | None) -> str | None:

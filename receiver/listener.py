@@ -8,11 +8,15 @@ one of our own short answers and at most a sampled log line, never as the parser
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.http import SERVER_SOFTWARE
 
 from receiver import logs
 
@@ -34,6 +38,7 @@ KEEPALIVE_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 1.0
 """How long the rest of a refused body is still read, so that the sender gets to see the answer."""
 
+_SERVER: Final = SERVER_SOFTWARE.encode("ascii")
 _BUSY: Final = b'{"error": "unavailable", "message": "There are too many connections. Please try again."}'
 _TOO_MANY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 30\r\nConnection: close\r\n"
@@ -192,6 +197,46 @@ class _Protocol(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("An answer was begun already.")
         return self._listener.malformed(status, exc)
+
+
+class Acknowledgement(web.StreamResponse):
+    """The answer 200 with some JSON, on a connection that stays open.
+
+    It is written in one piece: aiohttp would put the same headers together anew for each webhook.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        """`content` is the JSON."""
+        super().__init__()
+        self._content = content
+
+    @property
+    def keep_alive(self) -> bool:
+        """The connection stays open."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Send it all."""
+        await request.writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: %b\r\n"
+            b"Server: %b\r\n\r\n%b" % (len(self._content), _date(int(time.time())), _SERVER, self._content)
+        )
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """There is nothing left to send."""
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode("ascii")
+
+
+def acknowledgement(request: web.BaseRequest, content: bytes) -> web.StreamResponse:
+    """The answer 200 with this JSON."""
+    if request.keep_alive and request.version == HttpVersion11:
+        return Acknowledgement(content)
+    return web.Response(body=content, content_type="application/json")
 
 
 def error_response(status: int, code: str, message: str) -> web.Response:

@@ -122,10 +122,11 @@ def _harmless(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mut
 
 def _plain(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:
     """A console line for a file or the journal. The one for terminals is for eyes, and costs more."""
-    time_and_level = f"{line.pop('timestamp')} [{line.pop('level')}] {line.pop('event')}"
+    text = f"{line.pop('timestamp')} [{line.pop('level')}] {line.pop('event')}"
     exception = line.pop("exception", None)
-    pairs = [f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in line.items()]
-    text = " ".join([time_and_level, *pairs])
+    for key, value in line.items():
+        shown = str(value)
+        text += f" {key}={value!r}" if " " in shown else f" {key}={shown}"
     return f"{text}\n{exception}" if exception else text
 
 

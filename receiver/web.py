@@ -25,7 +25,7 @@ from receiver.errors import (
     UnsupportedEncoding,
 )
 from receiver.intake import DELIVERY_ID_HEADERS, KEPT_HEADERS, Delivery, read_event, refused
-from receiver.listener import json_response, rejection_response
+from receiver.listener import acknowledgement, json_response, rejection_response
 from receiver.traces import Traces
 from storage.errors import StorageError
 
@@ -108,7 +108,7 @@ class Receiver:
         self._told: list[dict[str, Any]] = []
         """The deliveries of this turn of the loop, still to be logged."""
 
-    async def receive(self, request: web.BaseRequest) -> web.Response:
+    async def receive(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take one webhook in, and answer as the contract of this service says."""
         started = time.monotonic()
         try:
@@ -117,7 +117,8 @@ class Receiver:
             fingerprint = self._source.verifier.verify(
                 request.headers, body, now=self._intake.clock.now_ms() / 1000
             )
-            return await self._store(self._delivery(request, body, fingerprint), started)
+            report = await self._store(self._delivery(request, body, fingerprint), started)
+            return acknowledgement(request, report)
         except Rejected as rejection:
             return self._reject(rejection, request)
         except Exception as error:  # noqa: BLE001 -- the last resort: the sender tries again, and we hear of it
@@ -170,7 +171,7 @@ class Receiver:
             headers=tuple([(name, headers[name]) for name in KEPT_HEADERS if name in headers]),
         )
 
-    async def _store(self, delivery: Delivery, started: float) -> web.Response:
+    async def _store(self, delivery: Delivery, started: float) -> bytes:
         try:
             event = read_event(delivery)
         except InvalidJSON as error:
@@ -196,10 +197,7 @@ class Receiver:
             ms=round(seconds * 1000, 1),
             **({"flags": event.flags} if event.flags else {}),
         )
-        return web.Response(
-            body=b'{"status": "%b", "event_id": "%b"}' % (outcome.encode(), appended.event_id.encode()),
-            content_type="application/json",
-        )
+        return b'{"status": "%b", "event_id": "%b"}' % (outcome.encode(), appended.event_id.encode())
 
     def _tell(self, **line: Any) -> None:
         """Log a delivery with the others of this turn of the loop, since each write calls the system."""

@@ -48,26 +48,23 @@ def columns(value: JSON) -> Columns:
     event_type = reading.storable(value.get("event_type"), MAX_EVENT_TYPE)
     calendar_event, call = _subject(event_type, value)
     about = calendar_event or call
-    times = (
-        value.get("timestamp"),
-        about.get("start_time") if calendar_event else about.get("started_at"),
-        about.get("end_time") if calendar_event else about.get("ended_at"),
-    )
+    began, ended = ("start_time", "end_time") if calendar_event else ("started_at", "ended_at")
+    times = (value.get("timestamp"), about.get(began), about.get(ended))
     occurred_at_ms, start_ms, end_ms = moments = [_milliseconds(time) for time in times]
     flags = _type_flags(event_type, value)
     if moments.count(None) > times.count(None):
         flags += ("odd_timestamp",)
     return Columns(
-        event_type=event_type,
-        calendar_event_uuid=reading.storable(reading.uuid(calendar_event.get("uuid")), MAX_TEXT),
-        calendar_event_id=reading.integer(calendar_event.get("id")),
-        call_id=_call_id(call),
-        occurred_at_ms=occurred_at_ms,
-        title=reading.storable(about.get("title"), MAX_TEXT),
-        status=reading.storable(about.get("status"), MAX_TEXT),
-        start_ms=start_ms,
-        end_ms=end_ms,
-        flags=flags,
+        event_type,
+        reading.storable(reading.uuid(calendar_event.get("uuid")), MAX_TEXT) if calendar_event else None,
+        reading.integer(calendar_event.get("id")),
+        _call_id(call) if call else None,
+        occurred_at_ms,
+        reading.storable(about.get("title"), MAX_TEXT),
+        reading.storable(about.get("status"), MAX_TEXT),
+        start_ms,
+        end_ms,
+        flags,
     )
 
 
