@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
     from pathlib import Path
 
-    from tests.faults.conftest import Size
+    from tests.faults.conftest import Figure, Size
 
 AGAIN = 50
 """Events that are sent once more after they were pruned."""
@@ -51,12 +51,12 @@ def filled(folder: Path) -> Trial:
 
 @pytest.mark.timeout(1200)
 def test_a_kill_while_it_prunes_forgets_no_identity(
-    tmp_path: Path, size: Size, moments: random.Random
+    tmp_path: Path, size: Size, moments: random.Random, figure: Figure
 ) -> None:
     """What is left is whole, and what went is still recognised when it is delivered once more."""
-    trial = filled(tmp_path)
+    trial, kills = filled(tmp_path), size(2, 60)
     acked = list(trial.book().acked)
-    for number in range(size(2, 60)):
+    for number in range(kills):
         with trial.service() as process:
             if number % 2:  # the service does it, and is killed; else the command does
                 process.wait_ready()
@@ -76,6 +76,7 @@ def test_a_kill_while_it_prunes_forgets_no_identity(
             answer = asyncio.run(post(trial.port, body_of(number, 0), delivery_id=f"delivery-{number}"))
             assert answer.json["status"] == "duplicate"
         assert process.terminate() == 0
+    figure(f"{kills} kills while it prunes")
 
 
 def _check_pruned(trial: Trial) -> None:
@@ -88,16 +89,16 @@ def _check_pruned(trial: Trial) -> None:
 
 @pytest.mark.timeout(1200)
 def test_a_kill_of_a_backup_leaves_a_whole_one_or_none(
-    tmp_path: Path, size: Size, moments: random.Random
+    tmp_path: Path, size: Size, moments: random.Random, figure: Figure
 ) -> None:
     """Under load, too: a backup that is there has everything that was acknowledged before it was asked for."""
     trial = Trial(tmp_path)
     backup = tmp_path / "backup.db"
-    made = 0
+    backups, made = size(4, 80), 0
     with trial.service() as process:
         process.wait_ready()
         with trial.sending("book", "--connections", "2", "--pause", "0.01"):
-            for number in range(size(4, 80)):
+            for number in range(backups):
                 before = trial.book() if (tmp_path / "book").stat().st_size else None
                 copying = command(tmp_path, "db", "backup", str(backup))
                 if number % 4 < 3:
@@ -118,3 +119,4 @@ def test_a_kill_of_a_backup_leaves_a_whole_one_or_none(
         process.terminate()
     assert made, "no backup was ever finished"
     trial.settle()
+    figure(f"{backups} backups, {made} of them in time")

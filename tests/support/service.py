@@ -70,7 +70,7 @@ class Process:
                 cwd=folder,
                 stdout=output,
                 stderr=output,
-                env=os.environ | (env or {}),
+                env=os.environ | {"PYTHONFAULTHANDLER": "1"} | (env or {}),
             )
 
     def __enter__(self) -> Self:
@@ -96,14 +96,16 @@ class Process:
         except OSError:
             return False
 
-    def wait_ready(self, seconds: float = 30) -> None:
-        """Until `/readyz` answers 200."""
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Until `/readyz` answers 200; a service that hangs is asked where."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.alive, self.output.read_text()
             if self.is_ready():
                 return
             time.sleep(0.02)
+        self._process.send_signal(signal.SIGABRT)
+        self._process.wait()
         raise AssertionError(self.output.read_text())
 
     def kill(self) -> None:
