@@ -129,7 +129,7 @@ def _differences(known: State, merged: State, told: Told) -> Iterator[Change]:
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], told: Told) -> Iterator[str]:
     """The fields that have another value now, but for the status."""
     is_known_whole = "title" in before and "start_time" in before
-    for path in told.fields:
+    for path in [path for path in told.fields if before.get(path) != after.get(path) or path == CUSTOMER]:
         if path == CUSTOMER:
             yield from (part for part in before if part.startswith(f"{CUSTOMER}.") and part not in after)
         elif path in _SILENT or not (path in before or (is_known_whole and path in _OPTIONAL)):
@@ -143,6 +143,8 @@ def _by_its_own_word(known: State, told: Told) -> Iterator[Change]:
 
     The log has no earlier state then, or what led from that state to the previous times is missing.
     """
+    if not any(name in told.fields for name in PREVIOUS):
+        return
     before = {path: told.fields.get(name) for path, name in zip(_TIMES, PREVIOUS, strict=True)}
     after = {path: told.fields.get(path) for path in _TIMES}
     says_so = any(

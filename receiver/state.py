@@ -9,7 +9,6 @@ neither a value nor which event set it.
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -55,27 +54,25 @@ _PART: Final = f"{CUSTOMER}."
 _slow = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
-class _Field(NamedTuple):
-    value: Any
+class _Trail(NamedTuple):
+    """Which events carried a field. Fields that were told together share one."""
+
     run: tuple[int, ...]
-    """Numbers of the marks, in order of time, that carried this value since it last was another."""
+    """Numbers of the marks, in order of time, that carried its value since it last was another."""
     before: int
     """The number of the newest mark that carried another value; -1 if none did."""
-
-
-_field: Final = partial(tuple.__new__, _Field)
-"""Makes one in a third of the time: there are twenty to an event."""
 
 
 class State:
     """All that is known of one calendar event. Immutable."""
 
-    __slots__ = ("_fields", "_marks", "_newest", "booked_ms", "reminded_ms")
+    __slots__ = ("_marks", "_newest", "_trails", "_values", "booked_ms", "reminded_ms")
 
     def __init__(
         self,
         marks: tuple[Mark, ...] = (),
-        fields: Mapping[str, _Field] | None = None,
+        values: dict[str, Any] | None = None,
+        trails: dict[str, _Trail] | None = None,
         newest: Mark | None = None,
         *,
         booked_ms: int | None = None,
@@ -83,7 +80,8 @@ class State:
     ) -> None:
         """Nothing is known at first."""
         self._marks = marks
-        self._fields = fields or {}
+        self._values = values or {}
+        self._trails = trails or {}
         self._newest = newest
         self.booked_ms = booked_ms
         """When it was created, if that event is known."""
@@ -97,12 +95,11 @@ class State:
 
     def __contains__(self, path: str) -> bool:
         """Whether any event has told this field."""
-        return path in self._fields
+        return path in self._values
 
     def get(self, path: str) -> Any:
         """The value of a field as an event carried it, None if none did. A customer's is `customer_parts`."""
-        field = self._fields.get(path)
-        return None if field is None else field.value
+        return self._values.get(path)
 
     def has(self, mark: Mark) -> bool:
         """Whether an event is in it and still matters."""
@@ -110,18 +107,16 @@ class State:
 
     def differs(self, told: Told) -> bool:
         """Whether an event tells anything that is not known, or is known otherwise."""
-        return any(
-            (field := self._fields.get(path)) is None
-            or (value != field.value and not same(path, field.value, value))
-            for path, value in told.fields.items()
-        )
+        known = self._values
+        unlike = [path for path, value in told.fields.items() if path not in known or value != known[path]]
+        return any(path not in known or not same(path, known[path], told.fields[path]) for path in unlike)
 
     def contradicts(self, told: Told) -> bool:
         """Whether an event of the same instant has told a field otherwise."""
         return any(
-            (field := self._fields.get(path)) is not None
-            and self._marks[field.run[-1]].at_ms == told.mark.at_ms
-            and not same(path, field.value, value)
+            (trail := self._trails.get(path)) is not None
+            and self._marks[trail.run[-1]].at_ms == told.mark.at_ms
+            and not same(path, self._values[path], value)
             for path, value in told.fields.items()
         )
 
@@ -129,56 +124,77 @@ class State:
         """The state with what one more event tells. An event that is in it already changes nothing."""
         if told.mark in self._marks:
             return self
-        number, marks = len(self._marks), (*self._marks, told.mark)
-        fields = dict(self._fields)
-        is_newest = self._newest is None or told.mark > self._newest
-        for path, value in told.fields.items():
-            field = fields.get(path)
-            if field is None:
-                fields[path] = _field((value, (number,), -1))
-            elif not is_newest:
-                fields[path] = _merged(field, path, value, number, marks)
-            elif value == field.value or same(path, field.value, value):
-                fields[path] = _field((value, (*field.run, number), field.before))
-            else:
-                fields[path] = _field((value, (number,), field.run[-1]))
-        newest = told.mark if is_newest or self._newest is None else self._newest
+        marks = (*self._marks, told.mark)
+        if self._newest is None or told.mark > self._newest:
+            newest, values, trails = told.mark, self._values | told.fields, self._continued(told)
+        else:
+            newest, values, trails = self._newest, *self._filled_in(told, marks)
         if len(marks) > MOST_MARKS:
-            marks, fields = _fewer(marks, fields, newest)
+            marks, trails = _fewer(marks, trails, newest)
         booked_ms = self.booked_ms
         if told.event_type == "calendar.created":
             booked_ms = told.mark.at_ms if booked_ms is None else min(booked_ms, told.mark.at_ms)
         reminded_ms = self.reminded_ms
         if told.event_type == "calendar.reminder":
             reminded_ms = max(told.mark.at_ms, reminded_ms or told.mark.at_ms)
-        return State(marks, fields, newest, booked_ms=booked_ms, reminded_ms=reminded_ms)
+        return State(marks, values, trails, newest, booked_ms=booked_ms, reminded_ms=reminded_ms)
+
+    def _continued(self, told: Told) -> dict[str, _Trail]:
+        """The trails with an event that is newer than all others."""
+        number, known, trails = len(self._marks), self._values, dict(self._trails)
+        first = longer = _Trail((number,), -1)
+        shorter: _Trail | None = None
+        for path, value in told.fields.items():
+            trail = trails.get(path)
+            if trail is None:
+                trails[path] = first
+            elif value == known[path] or same(path, known[path], value):
+                if trail is not shorter:  # mostly it is the one of the field before
+                    shorter, longer = trail, _Trail((*trail.run, number), trail.before)
+                trails[path] = longer
+            else:
+                trails[path] = _Trail((number,), trail.run[-1])
+        return trails
+
+    def _filled_in(self, told: Told, marks: Sequence[Mark]) -> tuple[dict[str, Any], dict[str, _Trail]]:
+        """Values and trails with an event that is not the newest."""
+        number, values, trails = len(self._marks), dict(self._values), dict(self._trails)
+        for path, value in told.fields.items():
+            if path in trails:
+                values[path], trails[path] = _filled(path, values[path], trails[path], value, number, marks)
+            else:
+                values[path], trails[path] = value, _Trail((number,), -1)
+        return values, trails
 
     @property
     def cancelled_ms(self) -> int | None:
         """Since when it is cancelled, if it is."""
-        field = self._fields.get("status")
-        return self._marks[field.run[0]].at_ms if field and field.value == "cancelled" else None
+        is_cancelled = self._values.get("status") == "cancelled"
+        return self._marks[self._trails["status"].run[0]].at_ms if is_cancelled else None
 
     def values(self) -> dict[str, Any]:
         """Values by path, the customer's as `customer.email`, without those that a newer null took away."""
         cleared = self._cleared()
+        if cleared is None:
+            return dict(self._values)
         return {
-            path: field.value
-            for path, field in self._fields.items()
-            if cleared is None or not path.startswith(_PART) or self._marks[field.run[-1]] > cleared
+            path: value
+            for path, value in self._values.items()
+            if not path.startswith(_PART) or self._marks[self._trails[path].run[-1]] > cleared
         }
 
     def calendar_event(self) -> dict[str, Any]:
         """The calendar event by the vendor's field names, in a fixed order."""
         values = self.values()
-        found = {name: values.get(name) for name in _ORDER if name in values or name == CUSTOMER}
-        parts = {path.removeprefix(_PART): value for path, value in values.items() if path.startswith(_PART)}
+        others = sorted(values.keys() - _ORDER.keys())
+        parts = {path.removeprefix(_PART): values[path] for path in others if path.startswith(_PART)}
         if parts:
-            found[CUSTOMER] = {name: parts[name] for name in sorted(parts)}
-        elif CUSTOMER not in values:
-            del found[CUSTOMER]
-        others = [path for path in values if path not in found and not path.startswith(_PART)]
-        return found | {path: values[path] for path in sorted(others) if path not in PREVIOUS}
+            values[CUSTOMER] = parts
+        found = {name: values[name] for name in _ORDER if name in values}
+        for path in others:
+            if not path.startswith(_PART) and path not in PREVIOUS:
+                found[path] = values[path]
+        return found
 
     def provenance(self) -> dict[str, Mark]:
         """By field, the event that set it: since which none has told another value.
@@ -187,8 +203,8 @@ class State:
         """
         cleared = self._cleared()
         found: dict[str, Mark] = {}
-        for path, field in self._fields.items():
-            marks = [self._marks[number] for number in field.run]
+        for path, trail in self._trails.items():
+            marks = [self._marks[number] for number in trail.run]
             if path.startswith(_PART) and cleared is not None:
                 marks = [mark for mark in marks if mark > cleared]
             if marks and path not in PREVIOUS:
@@ -200,27 +216,39 @@ class State:
 
     def _cleared(self) -> Mark | None:
         """The newest event that had something else than parts for a customer, such as null."""
-        field = self._fields.get(CUSTOMER)
-        return None if field is None else self._marks[field.run[-1]]
+        trail = self._trails.get(CUSTOMER)
+        return None if trail is None else self._marks[trail.run[-1]]
 
     def memory(self) -> str:
         """JSON of what the log keeps beside `calendar_event` to make this state again with `recalled`.
 
         Equal for equal states, however they came about.
         """
-        cleared = CUSTOMER in self._fields
-        groups: dict[tuple[tuple[int, ...], int], list[str]] = {}
-        hidden: dict[str, Any] = {}
-        for path, field in self._fields.items():
-            groups.setdefault(field[1:], []).append(path)
-            if path in PREVIOUS or (cleared and (path == CUSTOMER or path.startswith(_PART))):
-                hidden[path] = field.value
+        groups: dict[_Trail, list[str]] = {}
+        last: _Trail | None = None
+        group: list[str] = []
+        for path, trail in self._trails.items():
+            if trail is not last:  # hashing twenty of them takes longer than all else here
+                last, group = trail, groups.setdefault(trail, [])
+            group.append(path)
         # The largest group has every path that no other one names.
-        largest = max(groups, key=lambda key: (len(groups[key]), key), default=None)
-        listed = [[*key] if key == largest else [*key, sorted(groups[key])] for key in sorted(groups)]
-        hidden = {path: hidden[path] for path in sorted(hidden)}
-        newest = None if self._newest is None else self._marks.index(self._newest)
-        return encode([self._marks, newest, self.booked_ms, self.reminded_ms, listed, hidden])
+        largest = max(groups, key=lambda trail: (len(groups[trail]), trail), default=None)
+        listed = [
+            [*trail] if trail == largest else [*trail, sorted(groups[trail])] for trail in sorted(groups)
+        ]
+        hidden: list[str] = [path for path in (*PREVIOUS, CUSTOMER) if path in self._values]
+        if CUSTOMER in self._values:
+            hidden += [path for path in self._values if path.startswith(_PART)]
+        return encode(
+            [
+                [*map(tuple, self._marks)],
+                None if self._newest is None else self._marks.index(self._newest),
+                self.booked_ms,
+                self.reminded_ms,
+                listed,
+                {path: self._values[path] for path in sorted(hidden)},
+            ]
+        )
 
 
 def encode(value: Any) -> str:
@@ -234,58 +262,61 @@ def encode(value: Any) -> str:
 def recalled(calendar_event: str, memory: str) -> State:
     """The state that `State.calendar_event`, as JSON, and `State.memory` were taken from."""
     marks_told, newest, booked_ms, reminded_ms, listed, hidden = from_json(memory)
-    marks = tuple(Mark(*mark) for mark in marks_told)
-    values = {**_flat(from_json(calendar_event)), **hidden}
-    named = {
-        path: (tuple(run), before) for run, before, *paths in listed for path in (paths[0] if paths else ())
-    }
-    rest = next(((tuple(run), before) for run, before, *paths in listed if not paths), ((), -1))
-    fields = {path: _field((value, *named.get(path, rest))) for path, value in values.items()}
+    marks = tuple(map(Mark._make, marks_told))
+    values = _flat(from_json(calendar_event)) | hidden
+    rest = next((_Trail(tuple(run), before) for run, before, *paths in listed if not paths), _Trail((), -1))
+    trails = dict.fromkeys(values, rest)
+    for run, before, *paths in listed:
+        if paths:
+            trails |= dict.fromkeys(paths[0], _Trail(tuple(run), before))
     return State(
-        marks, fields, None if newest is None else marks[newest], booked_ms=booked_ms, reminded_ms=reminded_ms
+        marks,
+        values,
+        trails,
+        None if newest is None else marks[newest],
+        booked_ms=booked_ms,
+        reminded_ms=reminded_ms,
     )
 
 
 def _flat(calendar_event: dict[str, Any]) -> dict[str, Any]:
     """Values by path; a customer by its parts."""
     customer = calendar_event.get(CUSTOMER)
-    if not isinstance(customer, dict):
-        return calendar_event
-    flat = {name: value for name, value in calendar_event.items() if name != CUSTOMER}
-    return flat | {f"{_PART}{name}": value for name, value in customer.items()}
+    if isinstance(customer, dict):
+        del calendar_event[CUSTOMER]
+        calendar_event |= {_PART + name: value for name, value in customer.items()}
+    return calendar_event
 
 
-def _merged(field: _Field, path: str, value: Any, number: int, marks: Sequence[Mark]) -> _Field:
-    """The field with one more event that carries it, wherever that stands in time."""
-    mark, newest = marks[number], marks[field.run[-1]]
-    if same(path, field.value, value):
-        if mark > newest:
-            return _Field(value, (*field.run, number), field.before)
-        if field.before < 0 or mark > marks[field.before]:
-            return _Field(
-                field.value, tuple(sorted((*field.run, number), key=marks.__getitem__)), field.before
-            )
-        return field
-    if mark > newest:
-        return _Field(value, (number,), field.run[-1])
-    if field.before < 0 or mark > marks[field.before]:
-        return _Field(field.value, tuple(n for n in field.run if marks[n] > mark), number)
-    return field
+def _filled(
+    path: str, known: Any, trail: _Trail, value: Any, number: int, marks: Sequence[Mark]
+) -> tuple[Any, _Trail]:
+    """A field with one more event that carries it, wherever that stands in time."""
+    (run, before), mark = trail, marks[number]
+    if mark > marks[run[-1]]:
+        if same(path, known, value):
+            return value, _Trail((*run, number), before)
+        return value, _Trail((number,), run[-1])
+    if before >= 0 and mark <= marks[before]:
+        return known, trail
+    if same(path, known, value):
+        return known, _Trail(tuple(sorted((*run, number), key=marks.__getitem__)), before)
+    return known, _Trail(tuple(n for n in run if marks[n] > mark), number)
 
 
 def _fewer(
-    marks: tuple[Mark, ...], fields: Mapping[str, _Field], newest: Mark
-) -> tuple[tuple[Mark, ...], dict[str, _Field]]:
+    marks: tuple[Mark, ...], trails: Mapping[str, _Trail], newest: Mark
+) -> tuple[tuple[Mark, ...], dict[str, _Trail]]:
     """The same with the marks that are needed, and of long runs the first and the newest ones."""
     needed = {marks.index(newest)}
-    for field in fields.values():
-        needed |= {field.run[0], field.before, *field.run[-MOST_MARKS // 4 :]}
+    for run, before in trails.values():
+        needed |= {run[0], before, *run[-MOST_MARKS // 4 :]}
     needed.discard(-1)
     numbers = {old: new for new, old in enumerate(sorted(needed))}
     numbers[-1] = -1
     return tuple(marks[old] for old in sorted(needed)), {
-        path: _Field(field.value, tuple(numbers[n] for n in field.run if n in needed), numbers[field.before])
-        for path, field in fields.items()
+        path: _Trail(tuple(numbers[n] for n in run if n in needed), numbers[before])
+        for path, (run, before) in trails.items()
     }
 
 

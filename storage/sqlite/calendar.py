@@ -27,22 +27,24 @@ if TYPE_CHECKING:
     from storage.calendar import NewChange, NewOverdue, NewState, Restated
     from storage.sqlite.append import Appender
 
+_INDEXED: Final = ("start_at", "booked_at", "customer")
+"""What `state` is found by."""
 _COLUMNS: Final = (
+    "subject_id",
+    *_INDEXED,
     "revision",
     "last_seq",
     "status",
-    "start_at",
     "end_at",
-    "booked_at",
     "cancelled_at",
-    "customer",
     "calendar_event",
     "memory",
 )
 _STATE: Final = (
-    f"INSERT INTO state (subject_id, {', '.join(_COLUMNS)}) VALUES ",  # noqa: S608 -- the names above
-    len(_COLUMNS) + 1,
-    f" ON CONFLICT (subject_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}",
+    f"INSERT INTO state ({', '.join(_COLUMNS)}) VALUES ",  # noqa: S608 -- the names above
+    len(_COLUMNS),
+    " ON CONFLICT (subject_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:] if name not in _INDEXED),
 )
 _CHANGE: Final = ("INSERT INTO change (seq, place, name, before, after, reason) VALUES ", 6, "")
 _DIGITS: Final = 18
@@ -80,20 +82,30 @@ def store(connection: sqlite3.Connection, new: Sequence[NewState]) -> None:
     rows = [
         (
             state.subject,
+            state.start_ms,
+            state.booked_ms,
+            state.customer,
             (state.revision or 0) + 1,
             state.last_seq,
             state.status,
-            state.start_ms,
             state.end_ms,
-            state.booked_ms,
             state.cancelled_ms,
-            state.customer,
             state.calendar_event,
             state.memory,
         )
         for state in new
     ]
     insert(connection, _STATE, rows)
+    # Most events leave these alone. To set them as they are would write into indexes all over the file.
+    known = [row[: len(_INDEXED) + 1] for row, state in zip(rows, new, strict=True) if state.revision]
+    for places, values in chunks(known, len(_INDEXED) + 1):
+        connection.execute(
+            f"WITH new (subject_id, {', '.join(_INDEXED)}) AS (VALUES {places}) "  # noqa: S608 -- names and placeholders
+            f"UPDATE state SET {', '.join(f'{name} = new.{name}' for name in _INDEXED)} FROM new "
+            "WHERE state.subject_id = new.subject_id "
+            f"AND ({' OR '.join(f'state.{name} IS NOT new.{name}' for name in _INDEXED)})",
+            values,
+        )
 
 
 def note(connection: sqlite3.Connection, found: Iterable[tuple[int, Sequence[NewChange]]]) -> None:

@@ -74,6 +74,27 @@ async def test_a_state_is_told_with_the_next_event(log: EventLog) -> None:
     assert await log.calendar_events(UUIDS[1]) == []
 
 
+async def test_a_calendar_event_is_found_by_what_is_known_now(log: EventLog) -> None:
+    """One that moves to another time, or gets another customer, is found there and no longer where it was."""
+    for uuid in (UUIDS[0], UUIDS[1], UUIDS[0]):
+        await log.append(new_event(calendar_event_uuid=uuid))
+    cancelled, booked, moved = await log.unrouted(10)
+    states = [
+        replace(state(cancelled), booked_ms=1, cancelled_ms=START, customer="a@example.com"),
+        replace(state(booked), booked_ms=START + 1, customer="b@example.com"),
+    ]
+    assert await log.route([routing(cancelled), routing(booked)], now_ms=START, states=states)
+    [one] = await log.calendar_events(UUIDS[0])
+    assert await log.rebookings(one.subject) == []
+
+    known = state(moved, revision=1)
+    changed = replace(known, start_ms=START + 60, cancelled_ms=START, customer="b@example.com")
+    assert await log.route([routing(moved)], now_ms=START, states=[changed])
+    assert [found.uuid for found in await log.calendar_events_between(START, START)] == [UUIDS[1]]
+    assert [found.uuid for found in await log.calendar_events_between(START + 1, START + 60)] == [UUIDS[0]]
+    assert [other.uuid for other in await log.rebookings(one.subject)] == [UUIDS[1]]
+
+
 async def test_nothing_is_recorded_over_a_state_that_has_changed(log: EventLog) -> None:
     """Routings whose state was made from another one than is stored leave nothing behind: no run, no change."""
     for _ in range(2):
