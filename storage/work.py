@@ -40,12 +40,8 @@ class Unrouted:
 
     @property
     def subject(self) -> Subject | None:
-        """What it is about, by the columns that intake read."""
-        if self.call_id is not None:
-            return Subject("call", self.call_id, None)
-        if self.calendar_event_uuid is None and self.calendar_event_id is None:
-            return None
-        return Subject("calendar_event", self.calendar_event_uuid, self.calendar_event_id)
+        """What it is about."""
+        return subject_of(self.calendar_event_uuid, self.calendar_event_id, self.call_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,17 @@ class Subject:
     kind: Literal["calendar_event", "call"]
     uuid: str | None
     number: int | None
+
+
+def subject_of(
+    calendar_event_uuid: str | None, calendar_event_id: int | None, call_id: str | None
+) -> Subject | None:
+    """What an event is about, by the columns that intake read."""
+    if call_id is not None:
+        return Subject("call", call_id, None)
+    if calendar_event_uuid is None and calendar_event_id is None:
+        return None
+    return Subject("calendar_event", calendar_event_uuid, calendar_event_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from storage.records import (
 from storage.sqlite import calendar, select
 from storage.sqlite.append import chunks
 from storage.sqlite.subjects import Resolution
-from storage.work import StoredValue, Unrouted
+from storage.work import StoredValue, Unrouted, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -165,6 +165,8 @@ UNROUTED: Final = (
     "FROM event e JOIN source USING (source_id)"
 )
 """What routing an event needs; a condition follows."""
+_ABOUT: Final = slice(3, 6)
+"""The columns that name what it is about."""
 _FLAGS: Final = 12
 """The column of the flags."""
 
@@ -173,12 +175,8 @@ def unrouted(connection: sqlite3.Connection, limit: int) -> list[Unrouted]:
     """The oldest events that no routing has reached, with what is known of what they are about."""
     condition = "e.seq > (SELECT coalesce(max(seq), 0) FROM routing) ORDER BY e.seq LIMIT ?"
     rows = connection.execute(f"{UNROUTED} WHERE {condition}", (limit,)).fetchall()
-    events = unrouted_from(rows)
-    about = [event.subject for event in events]
-    named = [
-        None if subject is None else (row[-1], subject) for subject, row in zip(about, rows, strict=True)
-    ]
-    numbers = Resolution(connection, named).numbers
+    about = [(row[-1], subject) if (subject := subject_of(*row[_ABOUT])) else None for row in rows]
+    numbers = Resolution(connection, about).numbers
     states = calendar.states(connection, {number for number in numbers if number is not None})
     return [
         _unrouted(*row, number, states.get(number or 0)) for row, number in zip(rows, numbers, strict=True)
