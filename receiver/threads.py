@@ -1,8 +1,9 @@
-"""Plain functions in threads of their own that nobody has to wait for.
+"""Plain functions in threads that nobody has to wait for.
 
-A pool would be joined when Python exits, so one handler that never returns would keep the service from
-stopping. These threads are daemons; the rule easiest to break is that one cannot be killed, so whoever gives
-up on it must still count it until `done` says that it has ended.
+A pool of the standard library is joined when Python exits, so one handler that never returns would keep the
+service from stopping. These threads are daemons. One whose call has ended makes another: to start one holds
+up the loop until it runs. The rule easiest to break: one cannot be killed, so whoever gives up on a call must
+still count it until `done` says that it has ended.
 """
 
 from __future__ import annotations
@@ -10,11 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.forks import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MOST_IDLE: Final = 32
+"""Threads that are kept for the next calls."""
 
 
 class Raised:
@@ -25,24 +33,32 @@ class Raised:
 
 
 class ThreadCall:
-    """One call of a function in a new thread."""
+    """One call of a function in a thread that has nothing else to do meanwhile."""
 
     def __init__(self, function: Callable[..., Any], *args: Any, name: str) -> None:
-        """Start it."""
+        """Begin it.
+
+        Raises:
+            RuntimeError: the system has no thread to give.
+        """
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Any] = self._loop.create_future()
         """The function's result, or `Raised`. Only ever awaited behind `asyncio.shield`."""
         context = contextvars.copy_context()
+        own_pid = os.getpid()
 
         def call() -> None:
+            threading.current_thread().name = name
             try:
                 result = context.run(function, *args)
             except BaseException as error:  # noqa: BLE001 -- a plugin may raise anything; it is told to who waits
                 result = Raised(error)
+            if os.getpid() != own_pid:  # a copy that the function forked; its loop does not turn
+                os._exit(STATUS)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waited for this thread
                 self._loop.call_soon_threadsafe(self._finish, result)
 
-        threading.Thread(target=call, name=name, daemon=True).start()
+        _make(call)
 
     def _finish(self, result: Any) -> None:
         if not self.done.done():
@@ -58,3 +74,25 @@ class ThreadCall:
         if isinstance(result, Raised):
             raise result.error
         return result
+
+
+_idle: Final[list[SimpleQueue[Callable[[], None]]]] = []
+"""Where threads that have nothing to do wait, the last one to finish at the end."""
+os.register_at_fork(after_in_child=_idle.clear)  # a copy has only the thread that made it
+
+
+def _make(call: Callable[[], None]) -> None:
+    try:
+        calls = _idle.pop()
+    except IndexError:
+        calls = SimpleQueue()
+        threading.Thread(target=_work, args=(calls,), daemon=True).start()
+    calls.put(call)
+
+
+def _work(calls: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        calls.get()()
+        if len(_idle) >= MOST_IDLE:
+            return
+        _idle.append(calls)

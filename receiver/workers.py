@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from receiver import logs
 from receiver.asof import StatesAsOf
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from receiver.plugins import Handler
     from receiver.traces import Traces
     from storage.log import EventLog
+
+SWITCH_SECONDS: Final = 0.001
+"""How long a plain handler that computes may keep Python's lock from the loop and from the log, which take it
+several times for each answer. They would wait for Python's own 5 ms each time."""
 
 
 class Workers:
@@ -86,6 +91,8 @@ class Workers:
             allow=config.outbound.allow, log_level=config.logging.level, log_format=config.logging.format
         )
         self._stack.push_async_callback(self._isolated.aclose)
+        self._stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH_SECONDS)
         guard(asyncio.get_running_loop())
         watchdog = Watchdog(asyncio.get_running_loop(), self._names, logs.get("watchdog"))
         watchdog.start()

@@ -62,6 +62,7 @@ def _prepare(start: Message) -> None:
     faulthandler.enable(all_threads=False)  # after a crash in C code: where the handler was
     # A supervisor that stops the service sends this to every process; the service decides when this one ends.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # under `stty tostop` a print would stop it for ever
     _limit(resource.RLIMIT_CORE, 0)  # a dump of the memory would hold personal data
     _limit(resource.RLIMIT_AS, start["memory_bytes"])
     logs.configure(start["log_level"], start["log_format"])

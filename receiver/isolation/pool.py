@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES: Final = 512 * 2**20
 """Of address space. klenhook and its libraries take some 90 MiB of it."""
-CALLS: Final = 100
+CALLS: Final = 1_000
 """A child is replaced after so many, so that what a handler leaks does not add up for ever."""
 IDLE_SECONDS: Final = 60.0
 START_SECONDS: Final = 30.0

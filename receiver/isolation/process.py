@@ -25,9 +25,13 @@ LAST_WORDS_SECONDS: Final = 0.5
 LEAVING_SECONDS: Final = 5.0
 """What a child that is told to leave gets for its exit functions and for writing out its buffers."""
 
+NICE: Final = 10
+"""How far behind the service children stand in line for the processor. They get all of it that is free, and a
+tenth of one that others want too, so that they do not starve either."""
+
 # With `-P` and the service's own sys.path, a folder named receiver in the working directory stays unseen.
 _BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; "
+    f"import os, sys; os.nice({NICE}); sys.path[:] = sys.argv[1:]; del sys.argv[1:]; "
     "from receiver.isolation.child import main; sys.exit(main())"
 )
 _KEPT: Final = frozenset(
@@ -87,7 +91,7 @@ class Child(asyncio.SubprocessProtocol):
             stdout=asyncio.subprocess.PIPE,
             stderr=None,
             env=environment(os.environ),
-            start_new_session=True,
+            process_group=0,  # in a session of its own, Linux would weigh it without regard to `NICE`
         )
         return child
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from receiver.config import Dispatch
 from receiver.isolation import pool
 from receiver.isolation.pool import Isolated
-from receiver.isolation.process import Child
+from receiver.isolation.process import NICE, Child
 from receiver.isolation.reply import Reply
 from receiver.isolation.request import call_message
 from receiver.plugins.installed import GROUP
@@ -121,6 +121,14 @@ async def test_a_call_happens_in_another_process_with_all_a_handler_gets(tmp_pat
     pid, rest = (tmp_path / "note").read_text().split(" ", 1)
     assert int(pid) != os.getpid()
     assert rest == "Client Meeting d-1 0190-event 1 it 0190-event:it 2025-05-01T10:15:30+00:00"
+
+
+async def test_a_child_lets_the_service_go_first(tmp_path: Path) -> None:
+    """It has a lower priority, which counts on Linux within one session only; signals to the service miss it."""
+    body = "note.write_text(' '.join(map(str, [os.nice(0), os.getsid(0), os.getpgid(0) == os.getpid()])))"
+    await called(handler(tmp_path, body))
+
+    assert (tmp_path / "note").read_text() == f"{min(os.nice(0) + NICE, 19)} {os.getsid(0)} True"
 
 
 async def test_a_child_is_used_again_and_replaced_in_time(
@@ -697,7 +705,7 @@ async def test_children_end_when_the_service_is_killed(tmp_path: Path, kind: str
         service.wait()
 
     for pid in map(int, pids.read_text().split()):
-        await until(lambda pid=pid: not is_running(pid), 2)
+        await until(lambda pid=pid: not is_running(pid))
 
 
 async def test_a_hang_without_the_interpreter_ends_by_the_kernels_timer(tmp_path: Path) -> None:
