@@ -1,13 +1,20 @@
 """The time, passed in wherever it is needed, so that tests move it instead of waiting.
 
 Wall time (`now_ms`) is for what is recorded; deadlines inside the process use the loop's monotonic time.
+Due times are in the log and outlive the process, so they are wall time; they go by a `SteadyClock`, since
+the wall clock may be set while they wait.
 """
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+JUMP_MS: Final = 100
+"""A wall clock that is so far off was set; it may differ by less when the two clocks are read."""
+_PASSING: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The clock that nobody sets; where there is a choice, the one that goes on while the machine sleeps."""
 
 
 class Clock(Protocol):
@@ -24,6 +31,31 @@ class SystemClock:
     def now_ms(self) -> int:
         """See `Clock.now_ms`."""
         return time.time_ns() // 1_000_000
+
+
+class SteadyClock:
+    """Goes on from the wall clock as it was at first, and follows one that is set only when it is told to."""
+
+    def __init__(self, wall: Clock) -> None:
+        self._wall = wall
+        self._ahead_ms = wall.now_ms() - _passed_ms()
+
+    def now_ms(self) -> int:
+        """See `Clock.now_ms`."""
+        return _passed_ms() + self._ahead_ms
+
+    def jump_ms(self) -> int:
+        """How far the wall clock was set forward, or back, below 0; 0 if it was not."""
+        jump = self._wall.now_ms() - self.now_ms()
+        return jump if abs(jump) >= JUMP_MS else 0
+
+    def follow(self, jump_ms: int) -> None:
+        """Be set by so much as well."""
+        self._ahead_ms += jump_ms
+
+
+def _passed_ms() -> int:
+    return time.clock_gettime_ns(_PASSING) // 1_000_000
 
 
 def to_iso(milliseconds: int | None) -> str | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from storage.work import Finished, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from receiver.clock import Clock
+    from receiver.clock import SteadyClock
     from receiver.counts import Counts
     from receiver.plugins import Handler
     from receiver.traces import Traces
@@ -44,7 +45,7 @@ class Dispatcher:
         self,
         log: EventLog,
         handlers: Sequence[Handler],
-        clock: Clock,
+        clock: SteadyClock,
         tools: Tools,
         *,
         owner: str,
@@ -57,6 +58,7 @@ class Dispatcher:
     ) -> None:
         """`owner` names this process in the log; no other process may ever have the same.
 
+        All due times go by `clock`; when the wall clock is set, it is told here to follow.
         `replays_only` leaves other runs waiting. `on_messages` is called after a run has left messages in
         the outbox.
         """
@@ -110,6 +112,16 @@ class Dispatcher:
         if recovered:
             self._logger.warning("took back runs of a process that died", runs=recovered)
 
+    async def _follow(self, jump_ms: int) -> None:
+        """The wall clock was set: what waits goes on waiting as long as it would have."""
+        self._clock.follow(jump_ms)  # first, since what is recorded from now on must not be shifted
+        try:
+            await self._log.follow_clock(jump_ms, now_ms=self._clock.now_ms())
+        except LogUnavailable:
+            self._clock.follow(-jump_ms)
+            raise
+        self._logger.warning("the clock was set", forward_s=round(jump_ms / 1000, 1))
+
     async def stop(self, grace_seconds: float) -> None:
         """Let running handlers end within the grace time, then cancel them and give their runs back."""
         self._stopping = True
@@ -137,6 +149,8 @@ class Dispatcher:
             not self._recovered
         ):  # here, since a full disk may refuse it at the start, and then it is tried again
             await self._recover()
+        if jump_ms := self._clock.jump_ms():
+            await self._follow(jump_ms)
         capacity = self._capacity()
         if not capacity:
             return False
@@ -190,7 +204,7 @@ class Dispatcher:
     async def _execute(self, run: Claimed, handler: Handler) -> None:
         """One attempt from claim to record."""
         attempt = Attempt(handler, run, self._tools, self._randomness)
-        started = self._clock.now_ms()
+        began = time.monotonic()
         try:
             with self._traces.attempt(run) as ended:
                 ending = await attempt.make(stopping=lambda: self._stopping)
@@ -206,16 +220,16 @@ class Dispatcher:
                 )
                 thread.done.add_done_callback(lambda _: self._free(run))
         # The place is free already, so that one commit can record this run and claim the next.
-        await self._record(run, started, ending, handler.code_version)
+        await self._record(run, time.monotonic() - began, ending, handler.code_version)
 
-    async def _record(self, run: Claimed, started: int, ending: Ending, code_version: str) -> None:
-        """Write down how the attempt ended; wait for the log as long as it takes."""
-        now = self._clock.now_ms()
+    async def _record(self, run: Claimed, seconds: float, ending: Ending, code_version: str) -> None:
+        """Write down how the attempt ended, and how long it took; wait for the log as long as it takes."""
+        now, took_ms = self._clock.now_ms(), round(seconds * 1000)
         outcome = Outcome(
             run_id=run.run_id,
             attempt=run.attempt,
             state="retrying" if ending.state == "postponed" else ending.state,
-            started_at_ms=started,
+            started_at_ms=now - took_ms,
             finished_at_ms=now,
             due_at_ms=None if ending.wait is None else now + round(ending.wait * 1000),
             spends_try=ending.state != "postponed",
@@ -232,9 +246,7 @@ class Dispatcher:
             return
         if ending.effects is not None and ending.effects.messages:
             self._on_messages()
-        self._counts.attempted(
-            run.handler, ending.state, (now - started) / 1000, finished=outcome.state in FINISHED
-        )
+        self._counts.attempted(run.handler, ending.state, seconds, finished=outcome.state in FINISHED)
         if ending.wait is not None and ending.wait < SWEEP_SECONDS:
             # Sooner than the sweep would find it.
             asyncio.get_running_loop().call_later(ending.wait, self.wake, {run.handler})
@@ -249,7 +261,7 @@ class Dispatcher:
             error=ending.error.partition(":")[0]
             if ending.error and ending.state in ("retrying", "dead")
             else None,
-            ms=now - started,
+            ms=took_ms,
             retry_in_s=None if ending.wait is None else round(ending.wait, 1),
         )
 

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver import logs
+from receiver.clock import SteadyClock
 from receiver.errors import InvalidJSON
 from receiver.jsonbody import parse_json
 from receiver.words import words_of
@@ -141,13 +142,17 @@ class _Counts:
 
 
 class Retention:
-    """Prunes once a day, and when asked; one at a time."""
+    """Prunes once a day, and when asked; one at a time.
+
+    A clock that is set forward makes nothing old: until it has been so for a day, ages go by the time before.
+    """
 
     def __init__(self, log: EventLog, config: Callable[[], Config], clock: Clock) -> None:
         """`config` gives the one in effect."""
         self._log = log
         self._config = config
         self._clock = clock
+        self._steady = SteadyClock(clock)
         self._lock = asyncio.Lock()
         self._logger = logs.get("retention")
 
@@ -163,12 +168,14 @@ class Retention:
                 await self.prune()
             except (LogUnavailable, QueryError) as error:
                 self._logger.warning("waiting for the log", what="pruning", error=type(error).__name__)
+            self._steady.follow(self._steady.jump_ms())
             await asyncio.sleep(DAY_SECONDS)
 
     async def prune(self, older_than_ms: int | None = None) -> dict[str, Any]:
         """Remove what may go now; how much it was."""
         async with self._lock:
-            limits = limits_of(self._config(), self._clock.now_ms(), older_than_ms)
+            now_ms = min(self._clock.now_ms(), self._steady.now_ms())
+            limits = limits_of(self._config(), now_ms, older_than_ms)
             report = await prune(self._log, limits)
         if any(report.values()):
             self._logger.info("pruned", **report)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from receiver import logs
 from receiver.asof import StatesAsOf
 from receiver.attempt import Tools
+from receiver.clock import SteadyClock
 from receiver.dispatch import Dispatcher
 from receiver.forks import guard
 from receiver.isolation.pool import Isolated
@@ -97,11 +98,12 @@ class Workers:
         watchdog = Watchdog(asyncio.get_running_loop(), self._names, logs.get("watchdog"))
         watchdog.start()
         self._stack.callback(watchdog.stop)
-        self._sender = Sender(log, http, clock, owner=owner, policy_of=self._policy_of, counts=counts)
+        steady = SteadyClock(clock)
+        self._sender = Sender(log, http, steady, owner=owner, policy_of=self._policy_of, counts=counts)
         self._dispatcher = Dispatcher(
             log,
             handlers,
-            clock,
+            steady,
             Tools(
                 log=log, states=StatesAsOf(log), http=http, accounts=self._accounts, isolated=self._isolated
             ),
@@ -112,8 +114,8 @@ class Workers:
             traces=self._traces,
             on_messages=self._sender.wake,
         )
-        self.router = Router(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
-        self.replayer = Replayer(log, handlers, clock, on_runs=self._dispatcher.wake, counts=counts)
+        self.router = Router(log, handlers, steady, on_runs=self._dispatcher.wake, counts=counts)
+        self.replayer = Replayer(log, handlers, steady, on_runs=self._dispatcher.wake, counts=counts)
         self.reconciler = Reconciler(
             log,
             self._accounts,

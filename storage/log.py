@@ -122,7 +122,18 @@ class EventLog(EventReader, Protocol):
         ...
 
     async def recover(self, owner: str, *, now_ms: int) -> int:
-        """Take back runs and messages that other owners left when they died; how many runs."""
+        """Take back runs and messages that other owners left when they died; how many runs.
+
+        Should the clock have been set back meanwhile, what waits is due no later than was decided.
+        """
+        ...
+
+    async def follow_clock(self, by_ms: int, *, now_ms: int) -> None:
+        """The clock was set forward by so much (back, below 0) and now shows `now_ms`.
+
+        Runs and messages wait as long as they would have. Everything that was asked for before goes by the
+        old time, everything after by the new one.
+        """
         ...
 
     async def claim_messages(

@@ -153,9 +153,9 @@ def take_back_messages(connection: sqlite3.Connection, requests: list[tuple[str,
     """Let messages that were being sent wait again, due at once: this owner's own, or all others'."""
     counts = []
     for owner, own, now_ms in requests:
-        condition = "owner = ?" if own else "owner <> ?"
+        condition = "owner = ?2" if own else "owner <> ?2"
         cursor = connection.execute(
-            "UPDATE message SET state = 'retrying', due_at = ?, owner = NULL "  # noqa: S608 -- one of the two above
+            "UPDATE message SET state = 'retrying', due_at = ?1, finished_at = ?1, owner = NULL "  # noqa: S608 -- one of the two above
             f"WHERE state = 'running' AND {condition}",
             (now_ms, owner),
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from storage.errors import LogUnusable
 from storage.records import LogVitals
-from storage.sqlite import append, calendar, effects, read, reconcile, runs, vitals
+from storage.sqlite import append, calendar, due, effects, read, reconcile, runs, vitals
 from storage.sqlite import forget as forgetting
 from storage.sqlite import prune as pruning
 from storage.sqlite import replay as replay_rows
@@ -214,7 +214,12 @@ class SqliteLog(SqliteReader):
     async def recover(self, owner: str, *, now_ms: int) -> int:
         """See `EventLog.recover`."""
         await self._writer.do(effects.take_back_messages, (owner, False, now_ms))
+        await self._writer.do(due.limit, now_ms)
         return await self._writer.do(runs.take_back, (owner, False, "lost", now_ms))
+
+    async def follow_clock(self, by_ms: int, *, now_ms: int) -> None:
+        """See `EventLog.follow_clock`."""
+        await self._writer.alone(partial(due.shift, by_ms=by_ms, now_ms=now_ms))
 
     async def claim_messages(
         self, owner: str, most: int, *, now_ms: int, avoid: Collection[str] = ()

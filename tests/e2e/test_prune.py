@@ -8,6 +8,8 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from receiver import retention
+from receiver.clock import SystemClock
 from receiver.config import load_config
 from receiver.retention import DAY_MS, limits_of
 from storage.records import Selection
@@ -17,6 +19,8 @@ from tests.support.service import klenhook, records, running, write_config, writ
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from receiver.service import Service
 
@@ -109,6 +113,36 @@ async def test_a_forgotten_event_is_pruned(tmp_path: Path) -> None:
             assert (
                 log.execute("SELECT rowid FROM search WHERE search MATCH 'o* OR t* OR s*'").fetchall() == []
             )
+
+
+async def test_a_clock_that_was_just_set_makes_nothing_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ages go by the time before, until the clock has been so for a day: somebody may still set it right."""
+    monkeypatch.setattr(retention, "FIRST_SECONDS", 3600.0)
+    monkeypatch.setattr(retention, "DAY_SECONDS", 0.05)
+
+    class Set(SystemClock):
+        days = 0
+
+        def now_ms(self) -> int:
+            return super().now_ms() + self.days * DAY_MS
+
+    clock = Set()
+    write_plugin(tmp_path, PLUGIN)
+    async with running(tmp_path) as service:
+        await fill(service)
+        looking_after = retention.Retention(service.log, lambda: service.config, clock)
+        clock.days = 3650
+        assert not any((await looking_after.prune()).values())
+        monkeypatch.setattr(retention, "FIRST_SECONDS", 0.0)
+        days = asyncio.create_task(looking_after.run())
+        async with asyncio.timeout(20):
+            while await service.log.count(Selection()) > 1:
+                await asyncio.sleep(0.01)
+        days.cancel()
+        clock.days = -3650
+        assert not any((await looking_after.prune()).values())
 
 
 def test_the_limits_come_from_the_configuration(tmp_path: Path) -> None:

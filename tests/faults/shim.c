@@ -1,8 +1,9 @@
-/* Sits between a process and the C library, and sees every call that changes the files of one log.
+/* Sits between a process and the C library, and sees every call that changes the files of one log, and every
+ * question for the time of day.
  *
  * FAULTS_LOG      the path of the log; its -wal, -journal, .lock and folder are watched with it
  * FAULTS_TRACE    where to write down each change, each sync and each answer, in order
- * FAULTS_CONTROL  a file with a `struct control`: which call fails, and how
+ * FAULTS_CONTROL  a file with a `struct control`: which call fails, and how, and what time it is
  *
  * A change is written down before it is made and a sync after it has returned, so that a replay of the trace
  * never believes something durable that was not. The layout of both structs is known to shim.py.
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -39,6 +41,7 @@ struct control {
     int32_t delay_us; /* what each sync takes longer */
     int32_t counted;  /* calls so far */
     int32_t failed;   /* calls that failed */
+    int32_t clock_s;  /* by how much the clock was set forward; back, below 0 */
 };
 
 struct record {
@@ -221,4 +224,27 @@ ssize_t send(int fd, const void *data, size_t length, int flags) {
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     answering(message->msg_iov, (int)message->msg_iovlen);
     return REAL(sendmsg)(fd, message, flags);
+}
+
+/* The time of day can be set; the clock that deadlines go by cannot. */
+static int32_t clock_s(void) {
+    return control ? __atomic_load_n(&control->clock_s, __ATOMIC_RELAXED) : 0;
+}
+
+int clock_gettime(clockid_t id, struct timespec *now) {
+    int result = REAL(clock_gettime)(id, now);
+    if (!result && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) now->tv_sec += clock_s();
+    return result;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    int result = REAL(gettimeofday)(now, zone);
+    if (!result) now->tv_sec += clock_s();
+    return result;
+}
+
+time_t time(time_t *now) {
+    time_t result = REAL(time)(NULL) + clock_s();
+    if (now) *now = result;
+    return result;
 }

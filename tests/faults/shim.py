@@ -24,7 +24,7 @@ SOURCE: Final = Path(__file__).with_name("shim.c")
 FOREVER: Final = 2**31 - 1
 KILL: Final = -1
 """Instead of an error: the call ends the process."""
-_CONTROL: Final = struct.Struct("8i")
+_CONTROL: Final = struct.Struct("9i")
 _RECORD: Final = struct.Struct("=cB6xqq")
 
 
@@ -95,19 +95,24 @@ class Shim:
     ) -> None:
         """Let the calls from `first` to `last`, counted from now, fail with this `errno`, or with `KILL`."""
         kinds = sum(1 << file for file in files)
-        self._control[:] = _CONTROL.pack(calls, kinds, error, first, last, self._values()[5], 0, 0)
+        values = self._values()
+        self._control[:] = _CONTROL.pack(calls, kinds, error, first, last, values[5], 0, 0, values[8])
 
     def count(self, calls: Call, *, files: tuple[File, ...] = ALL_FILES) -> None:
         """Let nothing fail, and count these calls from now."""
         self.fail(calls, 0, first=0, last=0, files=files)
 
     def heal(self) -> None:
-        """Let nothing fail any more."""
-        self._control[:] = bytes(_CONTROL.size)
+        """Let nothing fail any more; the clock stays."""
+        self._control[:] = _CONTROL.pack(*[0] * 8, self._values()[8])
 
     def delay_syncs(self, seconds: float) -> None:
         """Let each sync take longer."""
         self._control[20:24] = struct.pack("i", round(seconds * 1_000_000))
+
+    def set_clock(self, seconds: int) -> None:
+        """Set the clock so far forward of the right time; back, below 0."""
+        self._control[32:36] = struct.pack("i", seconds)
 
     @property
     def counted(self) -> int:
