@@ -40,16 +40,16 @@ class Results:
             self._figures.setdefault(name, []).extend(figures)
 
     def pytest_sessionfinish(self) -> None:
-        """Write the results of those that ran into their rows."""
+        """Write the results into those rows whose tests all ran: a campaign may be run in parts."""
         lines = README.read_text("utf-8").splitlines()
         README.write_text("".join(f"{self._renewed(line)}\n" for line in lines), "utf-8")
 
     def _renewed(self, line: str) -> str:
         names = _named.findall(line)
-        if not line.startswith("|") or not names or not any(name in self._outcomes for name in names):
+        if not line.startswith("|") or not names or not all(name in self._outcomes for name in names):
             return line
-        outcomes = {self._outcomes.get(name, "not run") for name in names}
-        verdict = next(word for word in ("failed", "not run", "skipped", "passed") if word in outcomes)
+        outcomes = {self._outcomes[name] for name in names}
+        verdict = next(word for word in ("failed", "skipped", "passed") if word in outcomes)
         figures = [figure for name in names for figure in self._figures.get(name, [])]
         result = f"{verdict} {time.strftime('%Y-%m-%d', time.gmtime())}"
         kept = line.rstrip(" |").rpartition(" | ")[0] if line.count(" | ") else line
