@@ -73,14 +73,17 @@ async def prune(log: EventLog, limits: Limits) -> dict[str, int]:
     counts = _Counts()
     async for things in _old(log, limits):
         for batch in _batches(things):
-            began = time.monotonic()
-            bodies = await log.bodies([seq for thing in batch for seq in thing.seqs])
-            went = await log.prune(limits, [_pruned(thing, bodies) for thing in batch])
-            for thing, gone in zip(batch, went, strict=True):
-                if gone:
-                    counts.add(thing)
-            # As long as it took: half of the time is the others'.
-            await asyncio.sleep(time.monotonic() - began)
+            left = batch
+            while left:
+                began = time.monotonic()
+                bodies = await log.bodies([seq for thing in left for seq in thing.seqs])
+                went = await log.prune(limits, [_pruned(thing, bodies) for thing in left])
+                for thing, gone in zip(left, went, strict=False):
+                    if gone:
+                        counts.add(thing)
+                left = left[len(went) :]
+                # As long as it took: half of the time is the others'.
+                await asyncio.sleep(time.monotonic() - began)
     report = counts.report(await log.prune_refused(limits.quarantine_before_ms))
     if any(report.values()):
         await log.give_back()

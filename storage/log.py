@@ -225,6 +225,7 @@ class EventLog(EventReader, Protocol):
         """Remove things with all that hangs on their events; which of them went.
 
         One that has a new event, or may not go any more, stays. Deliveries of what went stay duplicates.
+        It ends after a short time, so that nobody waits long for it: there may be fewer answers than things.
         """
         ...
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from storage.errors import LogUnusable
 from storage.records import LogVitals
-from storage.sqlite import append, calendar, due, effects, read, reconcile, runs, vitals
+from storage.sqlite import append, calendar, due, effects, read, reconcile, runs, search, vitals
 from storage.sqlite import forget as forgetting
 from storage.sqlite import prune as pruning
 from storage.sqlite import replay as replay_rows
@@ -131,6 +131,7 @@ class SqliteLog(SqliteReader):
             connection = connect_writer(path)
             migrated = migrate(connection)
             append.prepare(connection)
+            search.prepare(connection)
             return cls(path, lock, connection, migrated, recovered=recovered)
         except BaseException as error:
             if connection is not None:

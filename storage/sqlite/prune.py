@@ -8,6 +8,7 @@ is looked at again in the transaction that removes it, since a new event may hav
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from storage.removal import Old, OldPage
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = 200
 """Events that one reading transaction looks at."""
-VACUUM_PAGES: Final = 256
-"""Pages that are given back in one step: a few milliseconds."""
+STEP_SECONDS: Final = 0.01
+"""How long one step takes, apart from writing down what it did: senders wait for it."""
 
 _UNFINISHED: Final = "state IN ('pending', 'running', 'retrying')"
 _RUNS: Final = f"""
@@ -105,26 +106,42 @@ def _kind(connection: sqlite3.Connection, subject: int | None) -> str | None:
 
 
 def prune(connection: sqlite3.Connection, batches: list[tuple[Limits, Sequence[Pruned]]]) -> list[list[bool]]:
-    """Remove things with all their events, if each may still go; which of them went."""
-    return [[_prune(connection, limits, thing) for thing in things] for limits, things in batches]
+    """Remove things with all their events, if each may still go; which went, as far as there was time."""
+    return [_prune(connection, *batch) for batch in batches]
 
 
-def _prune(connection: sqlite3.Connection, limits: Limits, thing: Pruned) -> bool:
+def _prune(connection: sqlite3.Connection, limits: Limits, things: Sequence[Pruned]) -> list[bool]:
+    until = time.monotonic() + STEP_SECONDS
+    went: list[bool] = []
+    words: list[tuple[int, str]] = []
+    for thing in things:
+        went.append(_may_still_go(connection, limits, thing))
+        if went[-1]:
+            _remove(connection, thing)
+            words += ((seq, known) for seq, _, known in thing.events)
+        if time.monotonic() > until:
+            break
+    search.unlearn(connection, sorted(words))
+    return went
+
+
+def _may_still_go(connection: sqlite3.Connection, limits: Limits, thing: Pruned) -> bool:
     seqs = [seq for seq, _, _ in thing.events]
     if thing.subject is not None and _events_of(connection, thing.subject) != seqs:
         return False
     if not list(_may_go(connection, limits, thing.subject, seqs)):
         return False
-    if not all(search.is_body(connection, seq, body) for seq, body, _ in thing.events):
-        return False
-    search.unlearn(connection, ((seq, words) for seq, _, words in thing.events))
+    return all(search.is_body(connection, seq, body) for seq, body, _ in thing.events)
+
+
+def _remove(connection: sqlite3.Connection, thing: Pruned) -> None:
+    """Remove what there is of a thing, but for its words."""
     if thing.subject is not None:
         for table in ("state", "overdue"):
             connection.execute(f"DELETE FROM {table} WHERE subject_id = ?", (thing.subject,))  # noqa: S608 -- the two above
-    for places, values in chunks([(seq,) for seq in seqs], 1):
+    for places, values in chunks([(seq,) for seq, _, _ in thing.events], 1):
         # Deliveries, routings, changes, runs, attempts and messages go with their event.
         connection.execute(f"DELETE FROM event WHERE seq IN (VALUES {places})", values)  # noqa: S608 -- placeholders only
-    return True
 
 
 def prune_refused(connection: sqlite3.Connection, times: list[int]) -> list[int]:
@@ -143,6 +160,11 @@ def old_refused(connection: sqlite3.Connection, before_ms: int) -> int:
 
 def give_back(connection: sqlite3.Connection) -> bool:
     """Give some unused pages back to the file system; whether there are more."""
-    # A script, since it runs to the end: the pragma gives a row without columns for each page.
-    connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
-    return bool(connection.execute("PRAGMA freelist_count").fetchone()[0])
+    until = time.monotonic() + STEP_SECONDS
+    connection.execute("BEGIN IMMEDIATE")
+    left: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    while left and time.monotonic() < until:
+        connection.execute("PRAGMA incremental_vacuum(1)")
+        left -= 1
+    connection.execute("COMMIT")
+    return left > 0

@@ -26,22 +26,44 @@ CREATE: Final = (
         tokenize = "ascii tokenchars '@.%+#-_'"
     )""",
 )
+LEAST_MERGED: Final = 16
+EVENTS_TO_A_PAGE: Final = 4
+"""Pages of the index that are written again with each change of it: so many, and one for so many events."""
+
 _other = re.compile(r"[^0-9A-Za-z@.%+#_\-\x80-\U0010ffff]")
 """What the tokenizer would split a word at."""
 _SEARCH: Final = ("INSERT INTO search (rowid, words) VALUES ", 2, "")
 
 
+def prepare(connection: sqlite3.Connection) -> None:
+    """Leave it to us when parts of the index are merged: by itself it does much at once, up to 0.1 s."""
+    found = connection.execute("SELECT v FROM search_config WHERE k = 'automerge'").fetchone()
+    if found != (0,):
+        connection.execute("INSERT INTO search (search, rank) VALUES ('automerge', 0)")
+
+
 def learn(connection: sqlite3.Connection, events: Iterable[tuple[int, str]]) -> None:
     """Put the words of events into the index."""
-    insert(connection, _SEARCH, [(seq, words) for seq, words in events if words])
+    rows = [(seq, words) for seq, words in events if words]
+    insert(connection, _SEARCH, rows)
+    _merge(connection, len(rows))
 
 
 def unlearn(connection: sqlite3.Connection, events: Iterable[tuple[int, str]]) -> None:
-    """Take events out of the index, with the words they were put in with."""
-    connection.executemany(
-        "INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)",
-        [(seq, words) for seq, words in events if words],
-    )
+    """Take events out of the index, with the words they were put in with.
+
+    In order at best: with each number that is lower than the one before, it begins a new part of itself.
+    """
+    rows = [(seq, words) for seq, words in events if words]
+    connection.executemany("INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)", rows)
+    _merge(connection, len(rows))
+
+
+def _merge(connection: sqlite3.Connection, events: int) -> None:
+    """Merge parts of the index, as much as so many events make necessary on the average."""
+    if events:
+        pages = LEAST_MERGED + events // EVENTS_TO_A_PAGE
+        connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
 
 
 def is_body(connection: sqlite3.Connection, seq: int, body: bytes) -> bool:
