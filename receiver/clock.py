@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 JUMP_MS: Final = 100
-"""A wall clock that is so far off was set; it may differ by less when the two clocks are read."""
+"""A wall clock that is so far off was set; clocks that are corrected little by little differ by less."""
 _PASSING: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The clock that nobody sets; where there is a choice, the one that goes on while the machine sleeps."""
 
@@ -46,7 +46,9 @@ class SteadyClock:
 
     def jump_ms(self) -> int:
         """How far the wall clock was set forward, or back, below 0; 0 if it was not."""
-        jump = self._wall.now_ms() - self.now_ms()
+        # Time may pass between two readings on a busy machine; that is no jump.
+        before, wall, after = self.now_ms(), self._wall.now_ms(), self.now_ms()
+        jump = max(wall - after, 0) + min(wall - before, 0)
         return jump if abs(jump) >= JUMP_MS else 0
 
     def follow(self, jump_ms: int) -> None:
