@@ -56,15 +56,20 @@ async def test_what_waits_follows(log: EventLog, jump: int) -> None:
 
 
 async def test_what_is_said_after_it_is_not_moved(log: EventLog) -> None:
-    """An attempt that ends by the new time is due by it, in whichever transaction the two are written."""
+    """Attempts end by the old time before it, and by the new one after it, whatever is written together."""
+    await log.append(new_event())
     await log.append(new_event())
     await route_all(log)
-    [run] = await claim(log)
+    before, after = await claim(log)
     now = START + DAY
-    ended = outcome(run, "retrying", finished_at_ms=now, due_at_ms=now + HOUR)
-    following = log.follow_clock(DAY, now_ms=now)
-    assert await asyncio.gather(log.append(new_event()), following, log.finish(ended))
-    assert await due(log, now + HOUR) == ([1], 0)
+    await asyncio.gather(
+        log.finish(outcome(before, "retrying", finished_at_ms=START, due_at_ms=START + HOUR)),
+        log.follow_clock(DAY, now_ms=now),
+        log.finish(outcome(after, "retrying", finished_at_ms=now, due_at_ms=now + HOUR)),
+    )
+
+    assert await due(log, now + HOUR - 1) == ([], 0)
+    assert await due(log, now + HOUR) == ([1, 2], 0)
 
 
 @pytest.mark.parametrize("jump", [-DAY, -3650 * DAY])
