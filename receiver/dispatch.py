@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 RELEASE_SECONDS: Final = 2.0
 """What giving runs back may take when the service stops and the log cannot be written."""
 
+TURN: Final = 4
+"""A handler with a backlog may take this part of all places at its turn. If each of many handlers were given
+one place, asking for their runs would take longer than making them."""
+
 
 class Dispatcher:
     """Runs the handlers' runs, as many at once as it may."""
@@ -172,11 +176,22 @@ class Dispatcher:
         return bool(self._promising)
 
     def _capacity(self) -> dict[str, int]:
-        """How many runs to ask for, per handler: the free places shared evenly."""
+        """How many runs to ask for, per handler: the free places shared evenly, or in turns if many wait."""
         free = self._concurrency - sum(self._running.values())
         room = {name: self._room(name, free) for name in self._promising}
-        open_to_more = [name for name in self._promising if room[name] > 0][: max(free, 0)]
-        return {name: min(room[name], free // len(open_to_more)) for name in open_to_more}
+        open_to_more = [name for name in self._promising if room[name] > 0]
+        even = max(1, free // max(1, len(open_to_more)))
+        capacity: dict[str, int] = {}
+        for name in open_to_more:
+            if free > 0:
+                share = max(even, min(self._concurrency // TURN, self._waiting(name)))
+                capacity[name] = min(share, room[name], free)
+                free -= capacity[name]
+        return capacity
+
+    def _waiting(self, name: str) -> int:
+        """About how many runs of the handler wait."""
+        return self._counts.unfinished[name] - self._running[name]
 
     def _room(self, name: str, free: int) -> int:
         limit = self._handlers[name].concurrency

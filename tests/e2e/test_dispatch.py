@@ -106,6 +106,20 @@ async def test_only_interested_handlers_get_a_run(tmp_path: Path) -> None:
     assert {"everything", "unknown"} == set(odd.record.runs)
 
 
+@pytest.mark.parametrize("places", [1, 3, 32])
+async def test_many_handlers_share_the_places(tmp_path: Path, places: int) -> None:
+    """Each has its turn, also if there are fewer places than handlers, and one of them is slow."""
+    fast = "".join(f"@on(AnyEvent)\nasync def fast{number}(event): pass\n" for number in range(12))
+    write_plugin(
+        tmp_path, plugin(f"async def slow(event): await asyncio.sleep(0.1)\n{fast}", "@on(AnyEvent)")
+    )
+    async with running(tmp_path, f"[dispatch]\nconcurrency = {places}\n") as service:
+        events = [await sent(service, distinct()) for _ in range(16)]
+        details = [await settled(service, event, seconds=30) for event in events]
+
+    assert [len(detail.runs) for detail in details] == [13] * 16
+
+
 async def test_a_plain_function_runs_beside_the_service(tmp_path: Path) -> None:
     """A blocking handler does not hold up the next answer."""
     write_plugin(tmp_path, plugin("def slow(event):\n    time.sleep(0.4)\n    note('slow')\n"))
