@@ -52,7 +52,10 @@ class EventReader(Protocol):
         ...
 
     async def calendar_events(self, name: str) -> list[CalendarEventRecord]:
-        """What is known of the calendar events of that uuid or number: several sources may have one."""
+        """What is known of the calendar events of that uuid or number.
+
+        Several may have one number: of several sources, or of one whose events disagree about it.
+        """
         ...
 
     async def calendar_event_page(self, after: int, limit: int) -> list[NamedRecord]:

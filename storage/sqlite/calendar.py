@@ -18,6 +18,7 @@ from storage.calendar import (
     StoredState,
 )
 from storage.sqlite.append import chunks, insert
+from storage.sqlite.subjects import called
 from storage.sqlite.views import REBOOKED_WITHIN_MS
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ _STATE: Final = (
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:] if name not in _INDEXED),
 )
 _CHANGE: Final = ("INSERT INTO change (seq, place, name, before, after, reason) VALUES ", 6, "")
-_DIGITS: Final = 18
-"""Longer numbers may not fit into a column, and the vendor has none."""
 
 
 def states(connection: sqlite3.Connection, subjects: Collection[int]) -> dict[int, StoredState]:
@@ -118,14 +117,23 @@ def note(connection: sqlite3.Connection, found: Iterable[tuple[int, Sequence[New
     insert(connection, _CHANGE, rows)
 
 
+_ID: Final = "json_extract(calendar_event, '$.id')"
+_NUMBER: Final = (
+    "coalesce(number, CASE WHEN json_type(calendar_event, '$.id') = 'integer' "
+    f"AND typeof({_ID}) = 'integer' THEN {_ID} END)"
+)
+"""SQL for the vendor's number, also of one that goes by its uuid alone, since another has the number."""
+
+
 def find(connection: sqlite3.Connection, name: str) -> list[CalendarEventRecord]:
-    """The calendar events of that uuid or number: one, or one of each of several sources."""
-    number = int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
+    """The calendar events of that uuid or number: mostly one."""
+    subjects = called(connection, name)
+    places = ", ".join("?" * len(subjects))
     rows = connection.execute(
-        "SELECT subject_id, source.name, uuid, number, revision, last_seq, calendar_event, memory "
+        f"SELECT subject_id, source.name, uuid, {_NUMBER}, revision, last_seq, calendar_event, memory "  # noqa: S608 -- a constant and placeholders
         "FROM subject JOIN source USING (source_id) JOIN state USING (subject_id) "
-        "WHERE kind = 'calendar_event' AND (uuid = ? OR number = ?) ORDER BY subject_id",
-        (name.lower(), number),
+        f"WHERE subject_id IN ({places}) ORDER BY subject_id",
+        subjects,
     )
     return [CalendarEventRecord(*row) for row in rows]
 

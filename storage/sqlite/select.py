@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from storage.sqlite import search
+from storage.sqlite.subjects import called, number_in
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 PAGE: Final = 500
 """Most events of one reading transaction."""
-_DIGITS: Final = 18
-"""Longer numbers may not fit into a column, and the vendor has none."""
 UNORDERED: Final = 10_000
 FEW: Final = 5_000
 """Events that may be sorted for an answer."""
@@ -180,19 +179,15 @@ def _of_routing(where: Where, selection: Selection, seq: str) -> None:
 
 def _about(connection: sqlite3.Connection, where: Where, name: str) -> None:
     """Events of one calendar event: routed ones by its number, those not yet routed by their own columns."""
-    number = int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
-    subjects = connection.execute(
-        "SELECT subject_id FROM subject WHERE kind = 'calendar_event' AND (uuid = ? OR number = ?)",
-        (name.lower(), number),
-    ).fetchall()
+    subjects = called(connection, name)
     places = ", ".join("?" * len(subjects))
     where.add(
         f"e.seq IN (SELECT seq FROM routing WHERE subject_id IN ({places}) UNION ALL "  # noqa: S608 -- placeholders only
         "SELECT seq FROM event WHERE seq > (SELECT coalesce(max(seq), 0) FROM routing) "
         "AND (calendar_event_uuid = ? OR calendar_event_id = ?))",
-        *(row[0] for row in subjects),
+        *subjects,
         name.lower(),
-        number,
+        number_in(name),
     )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from storage.sqlite.names import Names
     from storage.work import Routing, Subject
 
+_DIGITS: Final = 18
+"""Longer numbers may not fit into a column, and the vendor has none."""
 _NEW: Final = ("INSERT INTO subject (subject_id, source_id, kind, uuid, number) VALUES ", 5, "")
 
 
@@ -135,3 +137,23 @@ def resolve(connection: sqlite3.Connection, names: Names, routings: Sequence[Rou
             for routing in routings
         ],
     )
+
+
+def number_in(name: str) -> int | None:
+    """The vendor's number, if a name is one."""
+    return int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
+
+
+def called(connection: sqlite3.Connection, name: str) -> list[int]:
+    """The numbers of the calendar events that a person means by a uuid or by the vendor's number.
+
+    Several may have one number: in several sources, or since an event of another uuid brought a number that
+    was taken. That one goes by its uuid alone, and is found by what its events came with.
+    """
+    rows = connection.execute(
+        "SELECT subject_id FROM subject WHERE kind = 'calendar_event' AND (uuid = ?1 OR number = ?2) "
+        "UNION SELECT subject_id FROM identity JOIN routing USING (seq) JOIN subject USING (subject_id) "
+        "WHERE kind = 'calendar_event' AND near = nullif(?2, 0) ORDER BY subject_id",
+        (name.lower(), number_in(name)),
+    )
+    return [int(row[0]) for row in rows]

@@ -112,6 +112,32 @@ def test_an_unknown_calendar_event(run: Commands, command: str) -> None:
     assert "No calendar event has the uuid or number '999'" in done.err
 
 
+def test_a_number_that_several_have(run: Commands, tmp_path: Path) -> None:
+    """Two calendar events may come with one number. Each command shows both and says how to name one alone."""
+    again = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+
+    async def fill() -> None:
+        async with local_service(tmp_path / "copy") as running:
+            for minute, status in ((20, "confirmed"), (25, "completed")):
+                told = body("updated", minute, **{**WHOLE, "uuid": again, "status": status})
+                assert (await running.vendor.post(json.dumps(told).encode())).status == 200
+            await running.settled()
+
+    asyncio.run(fill())
+    assert {one["calendar_event_uuid"] for one in objects(run, "log", "timeline", "123")} == {UUID, again}
+    assert {one["calendar_event_id"] for one in objects(run, "log", "timeline", again)} == {123}
+    states = objects(run, "log", "state", "123")
+    assert [(one["calendar_event"]["uuid"], one["calendar_event"]["status"]) for one in states] == [
+        (UUID, "cancelled"),
+        (again, "completed"),
+    ]
+    assert len(objects(run, "log", "list", "--calendar-event", "123")) == 5
+    for command in ("timeline", "state"):
+        said = run("log", command, "123").err
+        assert f"'123' means 2 calendar events: {UUID} of source klen, {again} of source klen." in said
+        assert run("log", command, again).err == ""
+
+
 def test_the_state_is_put_together(run: Commands) -> None:
     """Now: the newest of each field, with the event that set it; by uuid in any case, and by number."""
     [found] = objects(run, "log", "state", UUID.upper(), "--why")

@@ -11,7 +11,7 @@ import click
 from receiver.cli.common import ask, config_option, fail, json_option, one_line, utf8, write_json
 from receiver.cli.log.filters import moment
 from receiver.cli.log.records import short_time
-from receiver.cli.log.timeline import unknown
+from receiver.cli.log.timeline import tell_apart, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 def state(calendar_event: str, config_path: str | None, *, as_json: bool, **asked: Any) -> None:
     """Print the state of one calendar event, put together from every event about it.
 
-    For each field, the newest event that carries it counts, whenever it came.
+    For each field, the newest event that carries it counts, whenever it came. If a number is that of several
+    calendar events, all of them are printed, and it is said how to name one of them.
 
     \b
     Example:
@@ -61,11 +62,12 @@ def state(calendar_event: str, config_path: str | None, *, as_json: bool, **aske
 async def _states(
     log: EventReader, name: str, *, as_of_ms: int | None, by: str, why: bool
 ) -> list[dict[str, Any]] | None:
-    """One record for each source that knows such a calendar event; None if none does."""
+    """One record for each such calendar event, mostly one; None if there is none."""
     from receiver.clock import to_iso
     from receiver.history import state_at
 
     known = await log.calendar_events(name)
+    tell_apart(name, known)
     records = []
     for one in known:
         history = await log.history(one.subject)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from receiver.cli.common import ask, config_option, fail, json_option, one_line, utf8, write_json
+from receiver.cli.common import ask, config_option, fail, json_option, one_line, say, utf8, write_json
 from receiver.cli.log.records import short_time
 from receiver.cli.log.show import change_lines, change_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from receiver.history import Step
     from storage.calendar import CalendarEventRecord, RebookingRecord
@@ -34,7 +34,8 @@ def timeline(calendar_event: str, config_path: str | None, *, as_json: bool) -> 
 
     Events stand in the order in which they happened. One that came late is marked `stale`: something newer
     was known already. A cancellation and a booking of the same customer within a week of it are linked as a
-    likely reschedule; that is inferred, and says so.
+    likely reschedule; that is inferred, and says so. If a number is that of several calendar events, all of
+    them are printed, and it is said how to name one of them.
 
     \b
     Example:
@@ -60,14 +61,23 @@ def unknown(calendar_event: str) -> click.ClickException:
     )
 
 
+def tell_apart(name: str, found: Sequence[CalendarEventRecord]) -> None:
+    """Say that a number means several calendar events, and how to name each of them."""
+    if len(found) > 1:
+        each = ", ".join(f"{one.uuid or 'one without a uuid'} of source {one.source}" for one in found)
+        say(one_line(f"'{name}' means {len(found)} calendar events: {each}. A uuid names one alone."))
+
+
 async def _stories(
     log: EventReader, name: str
 ) -> list[tuple[CalendarEventRecord, list[Step], list[RebookingRecord]]]:
     from receiver.history import in_order_of_time
 
+    known = await log.calendar_events(name)
+    tell_apart(name, known)
     return [
         (found, in_order_of_time(await log.history(found.subject)), await log.rebookings(found.subject))
-        for found in await log.calendar_events(name)
+        for found in known
     ]
 
 
