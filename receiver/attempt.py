@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from receiver import logs
@@ -104,7 +104,7 @@ class Attempt:
     async def _call(self) -> Ending:
         handler = self._handler
         if handler.isolate:
-            run = replace(self._run, state=await self._state())
+            run = self._run._replace(state=await self._state())
             return self._ended(await self._tools.isolated.call(handler, run, services=self._serve))
         events = handler.given(self._event(), self._run.changes, self._run.verdict, self._state_now)
         if not events:
@@ -154,7 +154,8 @@ class Attempt:
             return await answer_for(self._tools.accounts.of(self._run.source), arguments)
         if name != "store.get":
             raise LookupError(f"there is no {name}")
-        return asdict(await self._tools.log.stored(self._run.handler, str(arguments["key"])))
+        found = await self._tools.log.stored(self._run.handler, str(arguments["key"]))
+        return found._asdict()
 
     def _postponed(self, after: float | None, reason: str | None) -> Ending:
         wait = after if after is not None else self._next_wait()

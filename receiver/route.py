@@ -40,9 +40,9 @@ GATHER_SECONDS: Final = 0.02
 SLICE: Final = 16
 """Events that are decided about in one turn of the loop."""
 MODEST: Final = 1_000
-"""Events a second that intake may take in before routing makes room for it. For each time so many, routing
-rests as long as it worked: what is recorded can wait, its senders cannot."""
-METER_SECONDS: Final = 0.1
+"""Events a second that intake may take in before routing makes room for it. With so many routing rests as
+long as it works, with twice as many four times as long: what is recorded can wait, its senders cannot."""
+METER_SECONDS: Final = 0.02
 """Over how long that is measured."""
 MOST_HINTS: Final = 50
 """Event types come from outside; hints are not given for ever."""
@@ -119,7 +119,7 @@ class Router:
             began = time.monotonic()
             routings += [self._routing(event, folding) for event in events[start : start + SLICE]]
             worked = time.monotonic() - began
-            await asyncio.sleep(worked * self._intake.per_second() / MODEST)
+            await asyncio.sleep(worked * (self._intake.per_second() / MODEST) ** 2)
         return routings
 
     def _routing(self, event: Unrouted, folding: Folding) -> Routing:

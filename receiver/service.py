@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 DRAIN_SECONDS: Final = 10.0
 """What requests in flight get when the service stops; longer than storing may take."""
 PRIVATE_CONNECTIONS: Final = 16
+YOUNG_OBJECTS: Final = 10_000
+"""New objects after which the collector looks through them: those of many requests, not of a few."""
 
 
 class ListenError(ReceiverError):
@@ -61,13 +63,24 @@ class ListenError(ReceiverError):
 class Service:
     """A running klenhook: `async with Service(config) as service`, or `await Service(config).run()`."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, replays_only: bool = False) -> None:
-        """`replays_only` is no service for others: it listens nowhere, and everything but replays waits."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        replays_only: bool = False,
+        opener: Callable[[str], Awaitable[EventLog]] = open_log,
+    ) -> None:
+        """`replays_only` is no service for others: it listens nowhere, and everything but replays waits.
+
+        `opener` opens the log at an address.
+        """
         self.config = config
         """What is in effect, but for keys that need a restart."""
         self._started_with = config
         self._clock = clock or SystemClock()
         self._replays_only = replays_only
+        self._open_log = opener
         self._stack = AsyncExitStack()
         self._logger = logs.get("service")
         self._beside: list[asyncio.Future[None]] = []
@@ -113,7 +126,7 @@ class Service:
             )
         self._traces = open_traces()
         self._stack.push_async_callback(self._traces.aclose)
-        self.log = await open_log(config.storage_url)
+        self.log = await self._open_log(config.storage_url)
         self._stack.push_async_callback(self.log.aclose)
         self._selfwatch = Selfwatch(self.log, self.counts, self._clock, self._supervisor)
         self._workers = await self._stack.enter_async_context(
@@ -145,6 +158,7 @@ class Service:
         # What has been built so far lives as long as the service; the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
         await self._listen()
         await self._listen_privately()
         self._run_beside(self._selfwatch.probe())

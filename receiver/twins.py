@@ -7,7 +7,6 @@ kind that reconcile has told last, and was made at that time is one; rather one 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ async def without_twins(
         if _may_be_one(event, routing) and _tells_the_same(
             event, in_batch.get(kind) or await _latest(log, event)
         ):
-            skipped = tuple(replace(run, skipped=True) for run in routing.runs)
-            found.append(replace(routing, runs=skipped))
+            skipped = tuple(run._replace(skipped=True) for run in routing.runs)
+            found.append(routing._replace(runs=skipped))
         else:
             found.append(routing)
         in_batch[kind] = event

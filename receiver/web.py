@@ -128,12 +128,13 @@ class Receiver:
             self._intake.counts.answer_seconds.observe(time.monotonic() - started)
 
     def _refuse_unread(self, request: web.BaseRequest) -> None:
-        if "Content-Encoding" in request.headers:
+        headers = request.headers
+        if "Content-Encoding" in headers:
             raise UnsupportedEncoding
         length = request.content_length
         if length is not None and length > self._intake.max_body_bytes:
             raise PayloadTooLarge
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        if headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _read(self, request: web.BaseRequest) -> bytes:

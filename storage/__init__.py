@@ -16,14 +16,23 @@ if TYPE_CHECKING:
     from storage.log import EventLog
     from storage.reader import EventReader
     from storage.records import Backup, Damage, Holder
+    from storage.sqlite.beside import WriterProcess
 
-__all__ = ["back_up_log", "check_log", "holder", "open_log", "open_reader"]
+__all__ = ["back_up_log", "check_log", "holder", "open_log", "open_reader", "start_writer"]
 
 
-async def open_log(url: str) -> EventLog:
+def start_writer() -> WriterProcess:
+    """Start a process for `open_log` to write in: earlier, since it takes its time to get ready."""
+    from storage.sqlite.beside import WriterProcess  # noqa: PLC0415 -- a driver is loaded when it is wanted
+
+    return WriterProcess()
+
+
+async def open_log(url: str, *, beside: WriterProcess | None = None) -> EventLog:
     """Open, or make, the log at `url` for the one service that writes it.
 
-    `url` is `sqlite:///relative/or//absolute/path`. Missing migrations are applied.
+    `url` is `sqlite:///relative/or//absolute/path`. Missing migrations are applied. With `beside`, that
+    process writes, which leaves this one more time for everything else.
 
     Raises:
         LogLocked: another service has it open.
@@ -31,7 +40,7 @@ async def open_log(url: str) -> EventLog:
     """
     from storage.sqlite.log import SqliteLog  # noqa: PLC0415 -- a driver is loaded only for its own kind of address
 
-    return await SqliteLog.open(sqlite_path(url))
+    return await SqliteLog.open(sqlite_path(url), beside=beside)
 
 
 async def open_reader(url: str) -> EventReader:

@@ -7,14 +7,13 @@ goes with its revision, so that none is put in the place of one that nobody has 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from storage.records import NewEvent, Origin
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRecord:
+class ChangeRecord(NamedTuple):
     """One thing that an event changed: the fields before and after."""
 
     name: str
@@ -87,8 +86,7 @@ class StoredState:
     memory: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewState:
+class NewState(NamedTuple):
     """What is known of a calendar event now."""
 
     subject: int
@@ -108,8 +106,7 @@ class NewState:
     """What tells customers apart: an e-mail address in lower case, else the digits of a phone number."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewChange:
+class NewChange(NamedTuple):
     """One thing that an event changed. `before` and `after` are JSON objects of fields, or None."""
 
     name: str

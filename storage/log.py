@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from storage.reader import EventReader
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from storage.calendar import NewOverdue, NewState, Restated
     from storage.errors import LogBroken
@@ -48,7 +48,7 @@ class EventLog(EventReader, Protocol):
         """Names of the migrations that opening it applied."""
         ...
 
-    async def append(self, event: NewEvent) -> Appended:
+    def append(self, event: NewEvent) -> Awaitable[Appended]:
         """Record one delivery: as a new event, or under the event it repeats.
 
         It repeats an event of the same source that came with the same bytes, or with the same

@@ -49,8 +49,7 @@ class NewEvent(NamedTuple):
     """Names of what is odd about it, separated by blanks, such as `unknown_type`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """What became of a delivery: a new event, or one more delivery of an event the log has."""
 
     event_id: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from storage.calendar import ChangeRecord, NewChange, StoredState
@@ -44,8 +44,7 @@ class Unrouted:
         return subject_of(self.calendar_event_uuid, self.calendar_event_id, self.call_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What an event is about. Runs of one handler and one subject keep the order of the log."""
 
     kind: Literal["calendar_event", "call"]
@@ -64,8 +63,7 @@ def subject_of(
     return Subject("calendar_event", calendar_event_uuid, calendar_event_id)
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(NamedTuple):
     """One event for one handler."""
 
     handler: str
@@ -74,8 +72,7 @@ class NewRun:
     """Recorded as `skipped`, and never called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(NamedTuple):
     """The decision for one event: what it is about and who gets it."""
 
     seq: int
@@ -90,8 +87,7 @@ class Routing:
     changes: tuple[NewChange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A run that is ours to execute; its attempt is counted already."""
 
     run_id: int
@@ -129,16 +125,14 @@ class Finished(IntEnum):
     """A key that the attempt read has changed since: the run waits for another attempt, due at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredValue:
+class StoredValue(NamedTuple):
     """What a handler's store holds under a key: JSON, and the run that wrote it. Both None for nothing."""
 
     value: str | None
     version: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     """One POST to another service, to be sent after its run is done."""
 
     url: str
@@ -149,8 +143,7 @@ class NewMessage:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effects:
+class Effects(NamedTuple):
     """What an attempt wants to have happened, committed together with its run's `done`."""
 
     reads: tuple[tuple[str, int | None], ...] = ()
@@ -160,8 +153,7 @@ class Effects:
     messages: tuple[NewMessage, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one attempt ended, and the state its run goes to."""
 
     run_id: int

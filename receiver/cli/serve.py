@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -36,6 +37,9 @@ def serve(config_path: str | None, *, watched: bool) -> None:
     SIGHUP loads the configuration and the plugins again, and refuses nothing meanwhile. If anything is wrong
     with them, everything goes on as before and the log says why. With --reload this happens by itself.
     """
+    from storage import open_log, start_writer
+
+    writer = start_writer()  # it gets ready while we do
     config = load(config_path)
     from receiver import logs
     from receiver.service import Service
@@ -43,7 +47,7 @@ def serve(config_path: str | None, *, watched: bool) -> None:
     # What a handler prints should be seen when it is printed, also in a file or the journal.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the real standard output has it
     logs.configure(config.logging.level, config.logging.format)
-    service = Service(config)
+    service = Service(config, opener=partial(open_log, beside=writer))
     if not watched:
         asyncio.run(_to_its_end(service.run()))
         return

@@ -30,8 +30,11 @@ def text(value: object) -> str | None:
 
 def storable(value: object, limit: int) -> str | None:
     """Text for a column: as `text` reads it, without NUL characters, at which SQLite and PostgreSQL stop."""
-    found = text(value)
-    return found[:limit].replace("\0", _REPLACEMENT) if found is not None else None
+    if not isinstance(value, str):
+        return None
+    if value.isascii() and len(value) <= limit and "\0" not in value:  # as nearly every one is
+        return value
+    return _surrogates.sub(_REPLACEMENT, value)[:limit].replace("\0", _REPLACEMENT)
 
 
 def uuid(value: object) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import pickle
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from receiver.plugins.search import PACKAGES
@@ -76,5 +75,5 @@ def call_message(handler: Handler, run: Claimed) -> Message:
         "replayed": run.replay_id is not None,
         "verdict": run.verdict,
         "state": run.state,
-        "changes": [asdict(change) for change in run.changes],
+        "changes": [change._asdict() for change in run.changes],
     }

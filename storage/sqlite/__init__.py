@@ -1,1 +1,1 @@
-"""The log in one SQLite file: one thread that writes, read-only connections that ask."""
+"""The log in one SQLite file: one connection that writes, read-only connections that ask."""

@@ -13,7 +13,7 @@ import sqlite3
 import struct
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
 from storage.errors import LogUnusable
@@ -21,8 +21,13 @@ from storage.errors import LogUnusable
 if TYPE_CHECKING:
     from pathlib import Path
 
+Connection = TypeVar("Connection", bound=sqlite3.Connection)
+
 APPLICATION_ID: Final = 0x6B6C686B
 """Marks a file as ours ("klhk"), in its header."""
+
+SCHEMA_VERSION: Final = 7
+"""The number of the last migration that this version knows."""
 
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first with STRICT tables."""
@@ -66,13 +71,15 @@ and take the write-ahead file away.
 """
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
+def connect_writer(path: Path, kind: type[Connection]) -> Connection:
     """The one connection that writes. Every setting is read back.
 
     Raises:
         LogUnusable: a setting does not hold, such as WAL on a network file system.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=kind
+    )
     try:
         _set_up(connection, path)
     except BaseException:

@@ -20,8 +20,7 @@ from urllib.parse import quote
 from storage.errors import LogDamaged, LogUnavailable, LogUnusable
 from storage.records import Backup
 from storage.sqlite.check import check
-from storage.sqlite.connection import check_header, connect_reader
-from storage.sqlite.migrations import SCHEMA_VERSION
+from storage.sqlite.connection import SCHEMA_VERSION, check_header, connect_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

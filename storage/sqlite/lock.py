@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
 from storage.errors import LogLocked, LogUnusable
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 1_000
 """Bytes of the file that are read."""
+PATIENCE_SECONDS: Final = 5.0
+"""How long the lock of a service that is dead is waited for."""
 
 
 class ServiceLock:
     """The right to write one log."""
 
-    def __init__(self, log: Path) -> None:
-        """Take the lock, or raise.
+    def __init__(self, log: Path, pid: int) -> None:
+        """Take the lock for the service with this process id, or raise.
 
         Raises:
             LogLocked: another process has it; the message names its process id.
@@ -34,34 +37,65 @@ class ServiceLock:
         """
         path = _path(log)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise LogUnusable(f"{path} cannot be written: {error.strerror}.") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = _holder(os.pread(descriptor, LONGEST, 0))
-            os.close(descriptor)
-            raise LogLocked(
-                f"{log} is in use by another klenhook (process {holder.pid or 'unknown'}). "
-                "Stop that one first, or give this one its own storage.url."
-            ) from error
+            self._take(log)
         except OSError as error:
-            os.close(descriptor)
+            self.release()
             raise LogUnusable(f"{path} cannot be locked: {error.strerror}. Is it on a local disk?") from error
-        self._descriptor = descriptor
-        self.note("")
+        except LogLocked:
+            self.release()
+            raise
+        _write(self._descriptor, pid, "")
 
-    def note(self, text: str) -> None:
-        """Write a line for whoever asks who holds the log, instead of the one before."""
-        with contextlib.suppress(OSError):  # it decides nothing; a full disk may refuse it
-            content = f"{os.getpid()}\n{text}\n".encode()
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, content, 0)
+    def _take(self, log: Path) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = _holder(os.pread(self._descriptor, LONGEST, 0))
+                if _is_dead(holder) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
+                raise LogLocked(
+                    f"{log} is in use by another klenhook (process {holder.pid or 'unknown'}). "
+                    "Stop that one first, or give this one its own storage.url."
+                ) from error
+            else:
+                return
 
     def release(self) -> None:
         """Let others have it."""
         os.close(self._descriptor)
+
+
+def announce(log: Path, note: str) -> None:
+    """As the holder, write a line for whoever asks who holds the log, instead of the one before."""
+    with contextlib.suppress(OSError):  # it decides nothing
+        descriptor = os.open(_path(log), os.O_RDWR | os.O_CLOEXEC)
+        _write(descriptor, os.getpid(), note)
+        os.close(descriptor)
+
+
+def _write(descriptor: int, pid: int, note: str) -> None:
+    with contextlib.suppress(OSError):  # it decides nothing; a full disk may refuse it
+        content = f"{pid}\n{note}\n".encode()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
+
+
+def _is_dead(holder: Holder) -> bool:
+    """Whether the service that took the lock is gone, and the process that wrote for it is about to end."""
+    try:
+        os.kill(int(holder.pid or 0), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def read_holder(log: Path) -> Holder:

@@ -6,36 +6,25 @@ There is no SQL here. The rule easiest to break: whatever writes goes through th
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from storage.errors import LogUnusable
 from storage.records import LogVitals
-from storage.sqlite import append, calendar, due, effects, read, reconcile, runs, search, vitals
+from storage.sqlite import append, calendar, due, effects, operations, read, runs, vitals
 from storage.sqlite import forget as forgetting
 from storage.sqlite import prune as pruning
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.apart import apart
-from storage.sqlite.connection import (
-    check_header,
-    check_version,
-    connect_reader,
-    connect_writer,
-    make_private,
-    user_version,
-)
-from storage.sqlite.examine import Examiner, refuse_damaged
-from storage.sqlite.lock import ServiceLock
-from storage.sqlite.migrations import SCHEMA_VERSION, migrate, prepare
-from storage.sqlite.names import Names
+from storage.sqlite.beside import ProcessWriter
+from storage.sqlite.examine import Examiner
+from storage.sqlite.lock import announce
 from storage.sqlite.reader import SqliteReader
-from storage.sqlite.writer import Writer
+from storage.sqlite.writer import ThreadWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from storage.calendar import NewOverdue, NewState, Restated
     from storage.errors import LogBroken
@@ -46,6 +35,8 @@ if TYPE_CHECKING:
         Refused,
     )
     from storage.removal import Erasure, Limits, Pruned, Rewriting, StoredItem
+    from storage.sqlite.beside import WriterProcess
+    from storage.sqlite.writer import Writer
     from storage.work import (
         Claimed,
         ClaimedMessage,
@@ -72,74 +63,29 @@ FOLD_PAUSE: Final = 0.5
 class SqliteLog(SqliteReader):
     """The log for the one service that writes it."""
 
-    def __init__(
-        self,
-        path: Path,
-        lock: ServiceLock,
-        connection: sqlite3.Connection,
-        migrated: list[str],
-        *,
-        recovered: bool,
-    ) -> None:
+    def __init__(self, path: Path, writer: Writer, migrated: list[str], *, recovered: bool) -> None:
         """`open` is the way to make one."""
         super().__init__(path)
+        self._writer = writer
         self._migrated = migrated
         self._recovered = recovered
         self._examiner = Examiner(path)
-        self._lock = lock
-        self._connection = connection
-        names = Names()
-        appender = append.Appender(names)
-        self._append = appender.append
-        self._quarantine = appender.quarantine
-        self._runs = runs.Runs(names)
-        self._replays = replay_rows.Replays(self._runs)
-        self._forgetting = forgetting.Forgetting(names)
-        self._tell_overdue = partial(calendar.tell_overdue, appender)
-        self._reconciliations = reconcile.Reconciliations(names, appender)
-
-        def forget() -> None:
-            names.forget()
-            appender.forget()
-
-        self._writer = Writer(connection, path, on_rollback=forget)
 
     @classmethod
-    async def open(cls, file: str) -> Self:
-        """Open or make the log, and bring its schema up to date.
+    async def open(cls, file: str, *, beside: WriterProcess | None = None) -> Self:
+        """Open or make the log, and bring its schema up to date. `beside`: that process writes.
 
         Raises:
-            LogLocked: another service has it open.
-            LogUnusable: it is not ours, too new, damaged, or cannot be written. It is left untouched.
-            LogDamaged: an examination found it damaged, and it still is.
+            LogLocked, LogUnusable, LogDamaged: as `opening.open_file` does.
         """
         path = Path(file).resolve()  # noqa: ASYNC240 -- once, at start
-        exists = check_header(path, SCHEMA_VERSION)
-        make_private(path)
-        lock = ServiceLock(path)
-        connection: sqlite3.Connection | None = None
-        recovered = vitals.size(path.with_name(path.name + "-wal")) > 0
-        try:
-            if not exists:
-                with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as new:
-                    prepare(new)
-            elif path.with_name(path.name + "-wal").exists():
-                # A crash may have left a newer number there than in the header.
-                with contextlib.closing(connect_reader(path)) as left:
-                    check_version(path, user_version(left), SCHEMA_VERSION)
-            refuse_damaged(path)
-            connection = connect_writer(path)
-            migrated = migrate(connection)
-            append.prepare(connection)
-            search.prepare(connection)
-            return cls(path, lock, connection, migrated, recovered=recovered)
-        except BaseException as error:
-            if connection is not None:
-                connection.close()
-            lock.release()
-            if isinstance(error, sqlite3.Error):
-                raise LogUnusable(f"{path} cannot be used: {error}.") from error
-            raise
+        if beside:
+            writer = await ProcessWriter.open(path, beside)
+            return cls(path, writer, writer.migrated, recovered=writer.recovered)
+        from storage.sqlite.opening import open_file  # noqa: PLC0415 -- migrations are slow to import
+
+        opened = open_file(path, os.getpid())
+        return cls(path, ThreadWriter(opened), opened.migrated, recovered=opened.recovered)
 
     @property
     def migrated(self) -> list[str]:
@@ -154,20 +100,20 @@ class SqliteLog(SqliteReader):
     @property
     def healthy(self) -> bool:
         """See `EventLog.healthy`."""
-        return self._writer.healthy
+        return self._writer.state.healthy
 
     async def stopped(self) -> LogBroken | None:
         """See `EventLog.stopped`."""
         await asyncio.shield(self._writer.stopped)
         return self._writer.broken
 
-    async def append(self, event: NewEvent) -> Appended:
+    def append(self, event: NewEvent) -> Awaitable[Appended]:
         """See `EventLog.append`."""
-        return await self._writer.do(self._append, event, len(event.body) + ROW_BYTES)
+        return self._writer.do(operations.append, event, len(event.body) + ROW_BYTES)
 
     async def quarantine(self, refused: Refused) -> int | None:
         """See `EventLog.quarantine`."""
-        return await self._writer.do(self._quarantine, refused, len(refused.body) + ROW_BYTES)
+        return await self._writer.do(operations.quarantine, refused, len(refused.body) + ROW_BYTES)
 
     async def released(self, quarantine_id: int) -> None:
         """See `EventLog.released`."""
@@ -181,11 +127,11 @@ class SqliteLog(SqliteReader):
         self, routings: Sequence[Routing], *, now_ms: int, states: Sequence[NewState] = ()
     ) -> bool:
         """See `EventLog.route`."""
-        return await self._writer.do(self._runs.route, (list(routings), list(states), now_ms))
+        return await self._writer.do(operations.route, (list(routings), list(states), now_ms))
 
     async def tell_overdue(self, overdue: NewOverdue) -> bool:
         """See `EventLog.tell_overdue`."""
-        return await self._writer.do(self._tell_overdue, overdue)
+        return await self._writer.do(operations.tell_overdue, overdue)
 
     async def restate(self, restated: Restated) -> bool:
         """See `EventLog.restate`."""
@@ -201,7 +147,7 @@ class SqliteLog(SqliteReader):
         live: bool = True,
     ) -> list[Claimed]:
         """See `EventLog.claim`."""
-        return await self._writer.do(self._runs.claim, (owner, capacity, replays, live, now_ms))
+        return await self._writer.do(operations.claim, (owner, capacity, replays, live, now_ms))
 
     async def finish(self, outcome: Outcome) -> Finished:
         """See `EventLog.finish`."""
@@ -238,12 +184,12 @@ class SqliteLog(SqliteReader):
 
     async def extend_replay(self, batch: ReplayBatch) -> int:
         """See `EventLog.extend_replay`."""
-        return await self._writer.do(self._replays.extend, batch)
+        return await self._writer.do(operations.extend_replay, batch)
 
     @property
     def pulse(self) -> int:
         """See `EventLog.pulse`."""
-        return self._writer.pulse
+        return self._writer.state.pulse
 
     async def probe(self) -> None:
         """See `EventLog.probe`."""
@@ -255,12 +201,12 @@ class SqliteLog(SqliteReader):
 
     async def start_reconciliation(self, new: NewReconciliation) -> int:
         """See `EventLog.start_reconciliation`."""
-        return await self._writer.do(self._reconciliations.start, new)
+        return await self._writer.do(operations.start_reconciliation, new)
 
     async def record_found(self, batch: ReconcileBatch) -> list[bool]:
         """See `EventLog.record_found`."""
         size = sum(len(found.event.body) + ROW_BYTES for found in batch.events)
-        return await self._writer.do(self._reconciliations.record, batch, size)
+        return await self._writer.do(operations.record_found, batch, size)
 
     async def vitals(self) -> LogVitals:
         """See `EventLog.vitals`."""
@@ -269,8 +215,8 @@ class SqliteLog(SqliteReader):
         return LogVitals(
             queue_rows=writer.queue_rows,
             queue_bytes=writer.queue_bytes,
-            batch_rows=writer.batch_rows,
-            sync_seconds=writer.sync_seconds,
+            batch_rows=writer.state.batch_rows,
+            sync_seconds=writer.state.sync_seconds,
             **found,
         )
 
@@ -280,7 +226,7 @@ class SqliteLog(SqliteReader):
 
     async def rewrite(self, events: Sequence[Rewriting], restated: Restated | None) -> bool:
         """See `EventLog.rewrite`."""
-        return await self._writer.do(self._forgetting.rewrite, (events, restated))
+        return await self._writer.do(operations.rewrite, (events, restated))
 
     async def erase_traces(self, seqs: Sequence[int]) -> int:
         """See `EventLog.erase_traces`."""
@@ -288,7 +234,7 @@ class SqliteLog(SqliteReader):
 
     async def erase_refused(self, quarantine_id: int) -> None:
         """See `EventLog.erase_refused`."""
-        await self._writer.do(self._forgetting.erase_refused, quarantine_id)
+        await self._writer.do(operations.erase_refused, quarantine_id)
 
     async def rewrite_stored(self, item: StoredItem, value: str | None) -> bool:
         """See `EventLog.rewrite_stored`."""
@@ -330,7 +276,7 @@ class SqliteLog(SqliteReader):
 
     async def announce(self, note: str) -> None:
         """See `EventLog.announce`."""
-        await apart(self._lock.note, note)
+        await apart(announce, self._path, note)
 
     async def _close(self) -> None:
         """What waits is still written, then the file is folded together.
@@ -340,8 +286,3 @@ class SqliteLog(SqliteReader):
         self._examiner.stop()
         await super()._close()
         await self._writer.close()
-        if self._writer.broken is not None:
-            return
-        # The last connection to close folds the write-ahead file in and removes it.
-        await apart(self._connection.close)
-        self._lock.release()

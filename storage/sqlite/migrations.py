@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Database, Migrations
 
-from storage.sqlite.connection import APPLICATION_ID, user_version
+from storage.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION, user_version
 from storage.sqlite.search import CREATE as SEARCH
 from storage.sqlite.views import VIEWS
 
@@ -321,10 +321,6 @@ def seventh(db: Database) -> None:
     """What was told to be overdue."""
     for statement in SEVENTH:
         db.conn.execute(statement)
-
-
-SCHEMA_VERSION = 7
-"""The number of the last migration this version knows."""
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -18,6 +18,7 @@ from storage.sqlite import agenda, calendar, forget, prune, query, read, reconci
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.apart import apart
 from storage.sqlite.connection import (
+    SCHEMA_VERSION,
     check_header,
     check_version,
     connect_reader,
@@ -25,7 +26,6 @@ from storage.sqlite.connection import (
     limit_time,
     user_version,
 )
-from storage.sqlite.migrations import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

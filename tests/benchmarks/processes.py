@@ -68,8 +68,9 @@ class Server:
         return report
 
     def resident_mb(self) -> float:
-        """Memory of the process now."""
-        return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
+        """Memory of the process and its children now, with what they share counted once."""
+        process = psutil.Process(self.process.pid)
+        return float(sum(one.memory_full_info().pss for one in [process, *process.children()])) / 2**20
 
     def last_done(self, *, runs_per_event: int = 1) -> float:
         """Wait until every run is done; when the last one was, in seconds since 1970.

@@ -22,8 +22,14 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return BACKENDS[request.param](tmp_path)
 
 
+@pytest.fixture(params=[False, True], ids=["thread", "process"])
+def beside(request: pytest.FixtureRequest) -> bool:
+    """Whether a process of its own writes."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def open_log(address: str) -> AsyncIterator[Callable[[], Awaitable[EventLog]]]:
+async def open_log(address: str, *, beside: bool) -> AsyncIterator[Callable[[], Awaitable[EventLog]]]:
     """Open the log; once more closes it and opens it again."""
     opened: list[EventLog] = []
 
@@ -33,7 +39,7 @@ async def open_log(address: str) -> AsyncIterator[Callable[[], Awaitable[EventLo
 
     async def reopen() -> EventLog:
         await close()
-        opened.append(await storage.open_log(address))
+        opened.append(await storage.open_log(address, beside=storage.start_writer() if beside else None))
         return opened[0]
 
     yield reopen

@@ -302,7 +302,7 @@ async def test_a_closed_log_takes_nothing(open_log: Opener) -> None:
 async def test_closing_finishes_what_waits(open_log: Opener) -> None:
     """Events that wait when the log is closed are stored and acknowledged."""
     log = await open_log()
-    waiting = [asyncio.create_task(log.append(new_event())) for _ in range(100)]
+    waiting = [asyncio.ensure_future(log.append(new_event())) for _ in range(100)]
     await asyncio.sleep(0)
     await log.aclose()
 
@@ -313,7 +313,7 @@ async def test_closing_finishes_what_waits(open_log: Opener) -> None:
 
 async def test_who_gives_up_hurts_nobody(log: EventLog) -> None:
     """A sender that is gone before its answer leaves the events beside its own alone."""
-    waiting = [asyncio.create_task(log.append(new_event())) for _ in range(50)]
+    waiting = [asyncio.ensure_future(log.append(new_event())) for _ in range(50)]
     await asyncio.sleep(0)
     for task in waiting[::2]:
         task.cancel()

@@ -53,7 +53,7 @@ async def test_events_about_one_thing_have_one_number(log: EventLog) -> None:
     first, *rest = await log.unrouted(10)
     assert await log.route([routing(first)], now_ms=START)
     assert [event.number for event in await log.unrouted(10)] == before[1:]
-    assert await log.route([replace(routing(event), number=event.number) for event in rest], now_ms=START)
+    assert await log.route([routing(event)._replace(number=event.number) for event in rest], now_ms=START)
 
 
 async def test_a_state_is_told_with_the_next_event(log: EventLog) -> None:
@@ -80,15 +80,15 @@ async def test_a_calendar_event_is_found_by_what_is_known_now(log: EventLog) -> 
         await log.append(new_event(calendar_event_uuid=uuid))
     cancelled, booked, moved = await log.unrouted(10)
     states = [
-        replace(state(cancelled), booked_ms=1, cancelled_ms=START, customer="a@example.com"),
-        replace(state(booked), booked_ms=START + 1, customer="b@example.com"),
+        state(cancelled)._replace(booked_ms=1, cancelled_ms=START, customer="a@example.com"),
+        state(booked)._replace(booked_ms=START + 1, customer="b@example.com"),
     ]
     assert await log.route([routing(cancelled), routing(booked)], now_ms=START, states=states)
     [one] = await log.calendar_events(UUIDS[0])
     assert await log.rebookings(one.subject) == []
 
     known = state(moved, revision=1)
-    changed = replace(known, start_ms=START + 60, cancelled_ms=START, customer="b@example.com")
+    changed = known._replace(start_ms=START + 60, cancelled_ms=START, customer="b@example.com")
     assert await log.route([routing(moved)], now_ms=START, states=[changed])
     assert [found.uuid for found in await log.calendar_events_between(START, START)] == [UUIDS[1]]
     assert [found.uuid for found in await log.calendar_events_between(START + 1, START + 60)] == [UUIDS[0]]
@@ -102,7 +102,7 @@ async def test_nothing_is_recorded_over_a_state_that_has_changed(log: EventLog) 
     first, second = await log.unrouted(10)
     assert await log.route([routing(first)], now_ms=START, states=[state(first)])
 
-    late = replace(routing(second, NewRun("hello")), verdict="fresh", changes=(NewChange("moved"),))
+    late = routing(second, NewRun("hello"))._replace(verdict="fresh", changes=(NewChange("moved"),))
     for outdated in (state(second), state(second, revision=7)):
         assert not await log.route([late], now_ms=START, states=[outdated])
 
@@ -124,8 +124,8 @@ async def test_verdicts_and_changes_are_listed_in_their_order(log: EventLog) -> 
     )
     await log.route(
         [
-            replace(routing(first), verdict="fresh"),
-            replace(routing(second), verdict="stale", changes=changes),
+            routing(first)._replace(verdict="fresh"),
+            routing(second)._replace(verdict="stale", changes=changes),
         ],
         now_ms=START,
         states=[state(second)],
@@ -157,7 +157,7 @@ async def test_a_history_has_the_events_of_one_calendar_event(log: EventLog) -> 
         await log.append(new_event(calendar_event_id=number))
     events = await log.unrouted(10)
     await log.route(
-        [replace(routing(event), verdict="fresh", changes=(NewChange("created"),)) for event in events],
+        [routing(event)._replace(verdict="fresh", changes=(NewChange("created"),)) for event in events],
         now_ms=START,
         states=[state(events[2])],
     )
@@ -179,7 +179,7 @@ async def known(log: EventLog, *numbers: int, **columns: Any) -> list[Unrouted]:
     events = await log.unrouted(10)
     states = {event.number: state(event) for event in events}
     await log.route(
-        [replace(routing(event), verdict="fresh") for event in events],
+        [routing(event)._replace(verdict="fresh") for event in events],
         now_ms=START,
         states=[*states.values()],
     )
@@ -223,7 +223,7 @@ async def test_every_calendar_event_is_paged_through(log: EventLog) -> None:
 async def test_calendar_events_of_a_time(log: EventLog) -> None:
     """Those that begin in it and have not ended by their status."""
     events = await known(log, 5, 6)
-    over = replace(state(events[1], revision=1), status="completed")
+    over = state(events[1], revision=1)._replace(status="completed")
     await log.restate(Restated(over, ()))
 
     assert [one.number for one in await log.calendar_events_between(START, START)] == [5]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from storage.records import Selection
@@ -57,7 +56,7 @@ async def test_a_body_is_replaced_if_it_is_still_the_same(log: EventLog) -> None
     for _ in range(2):
         await log.append(new_event())
     events = await log.unrouted(2)
-    await log.route([replace(routing(event), words="tea") for event in events], now_ms=START)
+    await log.route([routing(event)._replace(words="tea") for event in events], now_ms=START)
 
     assert await log.rewrite([rewriting(1, events[0].body, "tea")], None)
     assert not await log.rewrite([rewriting(1, events[0].body, "tea")], None)

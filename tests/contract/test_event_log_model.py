@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,7 +33,7 @@ from storage.work import Claimed, NewRun
 from tests.support.logs import BACKENDS, START, UUIDS, new_event, outcome, routing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from storage.log import EventLog
     from storage.states import RunState
@@ -135,7 +135,7 @@ class LogMachine(RuleBasedStateMachine):
         self.owner = f"owner {self.lives}"
         self.log: EventLog = self.wait(storage.open_log(type(self).address(Path(self.folder.name))))
 
-    def wait(self, verb: Coroutine[Any, Any, T]) -> T:
+    def wait(self, verb: Awaitable[T]) -> T:
         return self.loop.run_until_complete(verb)
 
     def teardown(self) -> None:

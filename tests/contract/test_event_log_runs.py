@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -400,7 +399,7 @@ class TestFinish:
         await route_all(log)
         claimed = await claim(log)
         told = [outcome(run) for run in claimed]
-        told[1] = replace(told[1], state="pending")
+        told[1] = told[1]._replace(state="pending")
 
         results = await asyncio.gather(*map(log.finish, told), return_exceptions=True)
 
@@ -419,7 +418,7 @@ class TestFinish:
         await log.release("owner", now_ms=START)
 
         assert not await log.finish(outcome(run))
-        assert not await log.finish(replace(outcome(run), run_id=run.run_id + 1))
+        assert not await log.finish(outcome(run)._replace(run_id=run.run_id + 1))
         assert await states(log) == ["retrying"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +20,7 @@ async def learn(log: EventLog, *texts: str) -> None:
         await log.append(new_event(event_type="calendar.created" if n % 2 else "calendar.updated"))
     events = await log.unrouted(500)
     routings = [
-        replace(routing(event, NewRun("hello")), words=text)
+        routing(event, NewRun("hello"))._replace(words=text)
         for event, text in zip(events, texts, strict=True)
     ]
     await log.route(routings, now_ms=START)

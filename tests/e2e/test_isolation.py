@@ -443,7 +443,7 @@ async def test_plain_functions_wait_for_what_is_async(tmp_path: Path) -> None:
     async with isolated() as children:
         assert Reply("discard", "41 False") == await children.call(it, run(), services=services)
         assert Reply("discard", "41 True") == await children.call(
-            it, replace(run(), replay_id=1), services=services
+            it, run()._replace(replay_id=1), services=services
         )
 
 

@@ -205,7 +205,7 @@ def test_a_disk_that_hangs_starves_the_watchdog(tmp_path: Path, unused_tcp_port:
             service.wait_ready()
             hang = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=4000000:when=1"]
             strace = subprocess.Popen(
-                ["strace", "-f", "-qq", "-o", os.devnull, *hang, "-p", str(service.pid)],
+                ["strace", "-f", "-qq", "-o", os.devnull, *hang, "-p", str(service.writer_pid)],
                 stderr=subprocess.PIPE,
             )
             heard, pauses = time.monotonic(), [0.0]

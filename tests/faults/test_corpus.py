@@ -10,7 +10,6 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]  # its stubs are not installed
 import pytest
 
 from tests.corpus.make import CORPUS, files
@@ -122,7 +121,7 @@ async def settled_memory(trial: Trial, process: Process) -> int:
     async with asyncio.timeout(60):
         while _unfinished(trial):
             await asyncio.sleep(0.1)
-    return int(psutil.Process(process.pid).memory_info().rss)
+    return process.resident_bytes()
 
 
 def _unfinished(trial: Trial) -> bool:

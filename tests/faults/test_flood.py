@@ -9,7 +9,6 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]  # its stubs are not installed
 import pytest
 
 from tests.faults import ledger
@@ -90,7 +89,7 @@ async def watching(process: Process, peaks: list[int]) -> AsyncIterator[None]:
 
     async def watch() -> None:
         while True:
-            peaks.append(int(psutil.Process(process.pid).memory_info().rss))
+            peaks.append(process.resident_bytes())
             await asyncio.sleep(0.2)
 
     watcher = asyncio.ensure_future(watch())
@@ -178,6 +177,6 @@ def _peak(process: Process, seconds: float) -> int:
     """The most memory that the service takes in that time."""
     peak, until = 0, time.monotonic() + seconds
     while time.monotonic() < until:
-        peak = max(peak, int(psutil.Process(process.pid).memory_info().rss))
+        peak = max(peak, process.resident_bytes())
         time.sleep(0.1)
     return peak

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.sqlite.migrations import SCHEMA_VERSION
+from storage.sqlite.connection import SCHEMA_VERSION
 from tests.faults.shim import ALL_CALLS, FOREVER, KILL, Shim
 from tests.faults.trial import ROOT
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from receiver.cli import main
 from storage.records import Appended
-from storage.sqlite import connection
+from storage.sqlite import beside, connection, writing
 from storage.sqlite.log import SqliteLog
 
 if TYPE_CHECKING:
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 def synchronous_normal() -> None:
     """A commit is not synced; only checkpoints are."""
+    beside.PROGRAM[:] = [sys.executable, "-m", "tests.faults.weakened", "writing"]
+
+
+def write_without_sync(descriptor: str) -> None:
+    """The process that writes for `synchronous_normal`."""
     connection._WRITER_SETTINGS["synchronous"] = 1
+    writing.main(descriptor)
 
 
 def answer_first() -> None:
@@ -41,5 +47,8 @@ def answer_first() -> None:
 HOW = {"synchronous-normal": synchronous_normal, "answer-first": answer_first}
 
 if __name__ == "__main__":
-    HOW[sys.argv.pop(1)]()
-    main()
+    if sys.argv[1] == "writing":
+        write_without_sync(sys.argv[2])
+    else:
+        HOW[sys.argv.pop(1)]()
+        main()

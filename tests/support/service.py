@@ -12,6 +12,8 @@ import urllib.request
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+import psutil  # type: ignore[import-untyped]  # its stubs are not installed
+
 from receiver.config import load_config
 from receiver.service import Service
 from tests.support.klen import SECRET
@@ -84,6 +86,18 @@ class Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def writer_pid(self) -> int:
+        """The process that writes its log."""
+        children = psutil.Process(self.pid).children()
+        [writer] = [child.pid for child in children if "storage.sqlite.writing" in child.cmdline()]
+        return int(writer)
+
+    def resident_bytes(self) -> int:
+        """The memory of both, with what they share counted once."""
+        pids = (self.pid, self.writer_pid)
+        return sum(int(psutil.Process(pid).memory_full_info().pss) for pid in pids)
 
     @property
     def alive(self) -> bool:

@@ -22,9 +22,15 @@ import pytest
 from storage import open_log, open_reader, sqlite_path
 from storage.errors import LogLocked, LogUnusable
 from storage.records import Selection
-from storage.sqlite.connection import APPLICATION_ID, connect_reader, connect_writer, make_private
+from storage.sqlite.connection import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    connect_reader,
+    connect_writer,
+    make_private,
+)
 from storage.sqlite.log import SqliteLog
-from storage.sqlite.migrations import SCHEMA_VERSION, migrations
+from storage.sqlite.migrations import migrations
 from storage.sqlite.views import VIEWS
 from tests.support.logs import new_event
 
@@ -44,7 +50,7 @@ asyncio.run(main())
 """
 
 OPEN_AS_NOBODY = """
-import asyncio, os, sys, sqlite3, storage, storage.sqlite.log
+import asyncio, os, sys, sqlite3, storage, storage.sqlite.log, storage.sqlite.opening
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -117,7 +123,7 @@ class TestSettings:
     def test_a_setting_that_does_not_hold_is_refused(self) -> None:
         """Where SQLite cannot keep a write-ahead file, there is no log."""
         with pytest.raises(LogUnusable, match="answers journal_mode = 'memory' where 'wal' is needed"):
-            connect_writer(Path(":memory:"))
+            connect_writer(Path(":memory:"), sqlite3.Connection)
 
     @pytest.mark.parametrize(
         "statement", ["INSERT INTO source (name) VALUES ('x')", "PRAGMA user_version = 9"]

@@ -189,5 +189,5 @@ def test_what_writes_takes_the_lock_first() -> None:
         ("copy.py", "BEGIN"),
         ("migrations.py", "BEGIN"),
     }
-    assert ("writer.py", "BEGIN IMMEDIATE") in begun
+    assert ("commit.py", "BEGIN IMMEDIATE") in begun
     assert [name for name, _ in begun].count("reader.py") == 1

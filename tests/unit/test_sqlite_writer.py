@@ -25,11 +25,14 @@ from storage.records import Appended, Selection
 from storage.sqlite import writer
 from storage.sqlite.faults import Fault, classify, name_of
 from storage.sqlite.log import SqliteLog
+from storage.sqlite.writer import ThreadWriter
 from storage.work import NewRun
 from tests.support.logs import claim, new_event, new_refused, outcome, route_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from storage.sqlite.operations import WritingConnection
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = [sys.executable, "-c"]
@@ -50,6 +53,12 @@ async def log(path: Path) -> AsyncIterator[SqliteLog]:
     await log.aclose()
 
 
+def connection_of(log: SqliteLog) -> WritingConnection:
+    """What the writer's thread writes on."""
+    assert isinstance(log._writer, ThreadWriter)
+    return log._writer._opened.connection
+
+
 async def until(true: Callable[[], bool], seconds: float = 10) -> None:
     """Wait until something is true that nothing announces."""
     async with asyncio.timeout(seconds):
@@ -67,7 +76,7 @@ class Held:
         self.there, self.go_on = threading.Event(), threading.Event()
         self.statements: list[str] = []
         """What the writer has begun to run since."""
-        log._connection.set_trace_callback(self._before)
+        connection_of(log).set_trace_callback(self._before)
 
     def _before(self, statement: str) -> None:
         self.statements.append(statement)
@@ -82,7 +91,7 @@ class TestBatches:
     async def test_nobody_hears_of_success_before_the_commit(self, log: SqliteLog) -> None:
         """While the transaction is not committed, no waiter has an answer and no reader sees a row."""
         held = Held(log)
-        waiting = [asyncio.create_task(log.append(new_event())) for _ in range(20)]
+        waiting = [asyncio.ensure_future(log.append(new_event())) for _ in range(20)]
         await until(held.there.is_set)
         await asyncio.sleep(0.1)
         assert not any(task.done() for task in waiting)
@@ -95,9 +104,9 @@ class TestBatches:
     async def test_what_waits_travels_together(self, log: SqliteLog) -> None:
         """What gathers during one commit goes into the next one, up to its bound, and each kind of verb with it."""
         held = Held(log)
-        waiting = [asyncio.create_task(log.append(new_event()))]
+        waiting = [asyncio.ensure_future(log.append(new_event()))]
         await until(held.there.is_set)
-        waiting += [asyncio.create_task(log.append(new_event())) for _ in range(500)]
+        waiting += [asyncio.ensure_future(log.append(new_event())) for _ in range(500)]
         wrong = asyncio.create_task(log.quarantine(replace(new_refused(), received_at_ms=2**70)))
         kept = asyncio.create_task(log.quarantine(new_refused()))
         await asyncio.sleep(0.05)
@@ -113,13 +122,13 @@ class TestBatches:
     async def test_an_action_is_done_between_transactions(self, log: SqliteLog) -> None:
         """What runs alone runs in its turn, outside any transaction, and what it raises reaches its caller."""
         held = Held(log)
-        before = [asyncio.create_task(log.append(new_event())) for _ in range(3)]
+        before = [asyncio.ensure_future(log.append(new_event())) for _ in range(3)]
         await until(held.there.is_set)
-        seen = asyncio.create_task(
+        seen = asyncio.ensure_future(
             log._writer.alone(lambda connection: (connection.in_transaction, connection.total_changes))
         )
-        wrong = asyncio.create_task(log._writer.alone(lambda connection: connection.execute("NONSENSE")))
-        after = [asyncio.create_task(log.append(new_event())) for _ in range(3)]
+        wrong = asyncio.ensure_future(log._writer.alone(lambda connection: connection.execute("NONSENSE")))
+        after = [asyncio.ensure_future(log.append(new_event())) for _ in range(3)]
         await asyncio.sleep(0.05)
         held.go_on.set()
 
@@ -177,11 +186,11 @@ class TestBatches:
         """Above the bound callers wait for room and keep no place in the queue; all are served in the end."""
         monkeypatch.setattr(writer, "QUEUE_ROWS", 10)
         held = Held(log)
-        first = asyncio.create_task(log.append(new_event()))
+        first = asyncio.ensure_future(log.append(new_event()))
         await until(held.there.is_set)
-        waiting = [asyncio.create_task(log.append(new_event())) for _ in range(100)]
+        waiting = [asyncio.ensure_future(log.append(new_event())) for _ in range(100)]
         await asyncio.sleep(0.1)
-        assert len(log._writer._queue) == 11
+        assert log._writer.queue_rows == 11
         held.go_on.set()
         await asyncio.gather(first, *waiting)
         assert await log.count(Selection()) == 101
@@ -189,7 +198,7 @@ class TestBatches:
     async def test_only_its_thread_writes(self, log: SqliteLog) -> None:
         """Whatever the verb, the writing connection is used by the writer's thread alone."""
         threads: set[str] = set()
-        log._connection.set_trace_callback(lambda _: threads.add(threading.current_thread().name))
+        connection_of(log).set_trace_callback(lambda _: threads.add(threading.current_thread().name))
 
         await log.append(new_event())
         await route_all(log, NewRun("hello"))
@@ -276,7 +285,7 @@ class TestRefusing:
         """While another program writes, senders wait and readers do not; then everything is stored."""
         reader = await open_reader(f"sqlite:///{path}")
         with self.foreign_lock(path):
-            waiting = [asyncio.create_task(log.append(new_event())) for _ in range(10)]
+            waiting = [asyncio.ensure_future(log.append(new_event())) for _ in range(10)]
             await until(lambda: not log.healthy)
             assert not any(task.done() for task in waiting)
             assert await reader.count(Selection()) == 0
