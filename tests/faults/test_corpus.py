@@ -113,7 +113,7 @@ async def test_hostile_input_changes_nothing(tmp_path: Path, size: Size, figure:
     assert "Traceback" not in process.output.read_text()
     assert grown < MOST_GROWTH
     _check_log(trial, {path: statuses[0] for path, statuses in played[0].items()})
-    figure(f"{len(OUTCOMES)} files, memory grew by {grown / 2**20:.1f} MiB")
+    figure(f"{len(OUTCOMES)} files, played {len(played)} times, memory grew by {grown / 2**20:.1f} MiB")
 
 
 async def settled_memory(trial: Trial, process: Process) -> int:
