@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from receiver import logs
 from receiver.clock import SteadyClock
-from receiver.errors import InvalidJSON
-from receiver.jsonbody import parse_json
-from receiver.words import words_of
+from receiver.words import words_in
 from storage.errors import LogUnavailable, QueryError
 from storage.removal import Limits, Pruned
 
@@ -114,14 +112,7 @@ def _batches(things: list[Old]) -> list[list[Old]]:
 def _pruned(thing: Old, bodies: Mapping[int, bytes]) -> Pruned:
     """A thing with the words that its events are found by: the index has to be told them."""
     found = [(seq, bodies.get(seq, b"")) for seq in thing.seqs]
-    return Pruned(thing.subject, tuple((seq, body, _words_in(body)) for seq, body in found))
-
-
-def _words_in(body: bytes) -> str:
-    try:
-        return words_of(parse_json(body))
-    except InvalidJSON:  # intake has refused those
-        return ""
+    return Pruned(thing.subject, tuple((seq, body, words_in(body)) for seq, body in found))
 
 
 class _Counts:

@@ -12,12 +12,15 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.errors import InvalidJSON
+from receiver.jsonbody import parse_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from receiver.jsonbody import JSON
 
-__all__ = ["FORGOTTEN", "terms_of", "words_of"]
+__all__ = ["FORGOTTEN", "terms_of", "words_in", "words_of"]
 
 FORGOTTEN: Final = "forgotten"
 """The key that marks a body whose people were forgotten. It has no words."""
@@ -73,6 +76,14 @@ def words_of(value: JSON) -> str:
     split = text.translate(_ASCII_WORDS).split() if text.isascii() else _word.findall(text)
     words += [word[:LONGEST_WORD] for word in split]
     return " ".join(list(dict.fromkeys(words))[:MOST_WORDS])
+
+
+def words_in(body: bytes) -> str:
+    """The words of a recorded body."""
+    try:
+        return words_of(parse_json(body))
+    except InvalidJSON:  # intake has refused those
+        return ""
 
 
 def _texts(body: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:

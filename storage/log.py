@@ -221,6 +221,17 @@ class EventLog(EventReader, Protocol):
         """Clear away what is left of erased content in the log's files. False if a reader is in the way."""
         ...
 
+    async def empty_index(self) -> int:
+        """Take all words out of the index, for `fill_index` to put them in; the last event that is routed.
+
+        Those behind it get into the index when they are routed.
+        """
+        ...
+
+    async def fill_index(self, events: Sequence[tuple[int, str]]) -> None:
+        """Put the words of events, by their numbers, into the index, which must have none of them."""
+        ...
+
     async def prune(self, limits: Limits, things: Sequence[Pruned]) -> list[bool]:
         """Remove things with all that hangs on their events; which of them went.
 

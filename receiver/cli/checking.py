@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -109,8 +109,9 @@ def _damage(found: Difference) -> Iterator[Damage]:
 def rebuild(config_path: str | None, *, check: bool, as_json: bool) -> None:
     """Compute states, verdicts and changes again from the recorded events, and put right what differs.
 
-    Each calendar event that was stored otherwise is named. With --check, which works beside the service,
-    nothing is changed.
+    Each calendar event that was stored otherwise is named. The index of `klenhook log search` is compared
+    too, and made anew if it differs, for which the service must be stopped. With --check, which works beside
+    the service, nothing is changed.
 
     \b
     Example:
@@ -118,39 +119,71 @@ def rebuild(config_path: str | None, *, check: bool, as_json: bool) -> None:
       klenhook db rebuild
     """
 
-    async def here(log: EventLog) -> tuple[int, int]:
-        return await _rebuilt(log, lambda found: mend(log, found), as_json=as_json)
+    async def here(log: EventLog) -> _Found:
+        found = await _rebuilt(log, lambda found: mend(log, found), as_json=as_json)
+        if found.misfiled:
+            await reindex(log)
+        return found
 
-    async def there(config: Config) -> tuple[int, int]:
+    async def there(config: Config) -> _Found:
         async def asked(found: Difference) -> bool:
             return bool((await post(config, f"/states/{found.record.subject}/rebuild", {})).get("rebuilt"))
 
         log = await open_reader(config.storage_url)
         try:
-            return await _rebuilt(log, asked, as_json=as_json)
+            found = await _rebuilt(log, asked, as_json=as_json)
         finally:
             await log.aclose()
+        if found.misfiled:
+            raise fail(
+                f"{found.misfiled} events are found by other words than theirs. Stop the service and run it "
+                "again, to make the index of words anew. Calendar events are as their events say."
+            )
+        return found
 
     from receiver.cli.running import post
     from receiver.rebuild import mend
+    from receiver.reindex import reindex
     from storage import open_reader
 
     if check:
-        different, seen = ask(config_path, lambda log: _rebuilt(log, None, as_json=as_json))
+        found = ask(config_path, lambda log: _rebuilt(log, None, as_json=as_json))
     else:
-        different, seen = change(config_path, here, there=there)
-    if different and check:
-        raise fail(f"{different} of {seen} calendar events differ from their events. Nothing was changed.")
-    say(
-        f"{seen} calendar events: " + (f"{different} put right." if different else "all as their events say.")
-    )
+        found = change(config_path, here, there=there)
+    if check:
+        _tell_differences(found)
+    mended = f"{found.different} put right." if found.different else "all as their events say."
+    say(f"{found.seen} calendar events: {mended}")
+    if found.misfiled:
+        say(f"The index of words was made anew: {found.misfiled} events were found by others than theirs.")
+
+
+class _Found(NamedTuple):
+    """What was found of a log."""
+
+    different: int
+    seen: int
+    """Calendar events, of which so many differ."""
+    misfiled: int
+    """Events that the index of words has otherwise."""
+
+
+def _tell_differences(found: _Found) -> None:
+    """Say what differs, and fail if anything does."""
+    if found.different:
+        say(f"{found.different} of {found.seen} calendar events differ from their events.")
+    if found.misfiled:
+        say(f"{found.misfiled} events are found by other words than theirs.")
+    if found.different or found.misfiled:
+        raise fail("the log does not say what its events say. Nothing was changed.")
 
 
 async def _rebuilt(
     log: EventReader, mended: Callable[[Difference], Awaitable[bool]] | None, *, as_json: bool
-) -> tuple[int, int]:
-    """Tell what differs, and have it mended; how many do, of how many."""
+) -> _Found:
+    """Tell what differs, and have calendar events mended."""
     from receiver.rebuild import differences
+    from receiver.reindex import misfiled
 
     different = seen = 0
     async for difference in differences(log):
@@ -176,4 +209,7 @@ async def _rebuilt(
                 *(f"event {event}: {what}" for event, what in difference.events.items()),
             ]
             click.echo(one_line(f"{name}: {'; '.join(parts)}"))
-    return different, seen
+    wrong = await misfiled(log)
+    if wrong and as_json:
+        write_json({"misfiled_events": wrong})
+    return _Found(different, seen, wrong)

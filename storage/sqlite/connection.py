@@ -8,6 +8,7 @@ beside SQLite while this process has a connection to it: that drops SQLite's loc
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import struct
@@ -136,9 +137,9 @@ def user_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def limit_time(connection: sqlite3.Connection, seconds: float) -> None:
+def limit_time(connection: sqlite3.Connection, seconds: float | None) -> None:
     """Interrupt what runs on this connection after so many seconds, since a long reader pins the WAL."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (math.inf if seconds is None else seconds)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 20_000)
 
 

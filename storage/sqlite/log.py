@@ -255,6 +255,14 @@ class SqliteLog(SqliteReader):
             await asyncio.sleep(FOLD_PAUSE)
         return False
 
+    async def empty_index(self) -> int:
+        """See `EventLog.empty_index`."""
+        return await self._writer.do(search.empty, None)
+
+    async def fill_index(self, events: Sequence[tuple[int, str]]) -> None:
+        """See `EventLog.fill_index`."""
+        await self._writer.do(search.fill, events)
+
     async def prune(self, limits: Limits, things: Sequence[Pruned]) -> list[bool]:
         """See `EventLog.prune`."""
         return await self._writer.do(pruning.prune, (limits, things))

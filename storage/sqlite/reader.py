@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from storage.errors import LogUnavailable, LogUnusable, QueryError
-from storage.sqlite import agenda, calendar, forget, prune, query, read, reconcile, select, stats
+from storage.sqlite import agenda, calendar, forget, prune, query, read, reconcile, search, select, stats
 from storage.sqlite import replay as replay_rows
 from storage.sqlite.apart import apart
 from storage.sqlite.connection import (
@@ -119,8 +119,7 @@ class SqliteReader:
                 if connection is None:
                     connection = self._local.connection = connect_reader(self._path)
                     self._connections.append(connection)
-                if seconds is not None:
-                    limit_time(connection, seconds)
+                limit_time(connection, seconds)  # also without a limit: there is the one of the last question
                 connection.execute("BEGIN")
                 try:
                     return question(connection)
@@ -220,6 +219,10 @@ class SqliteReader:
     async def contents(self, after_seq: int) -> list[Content]:
         """See `EventReader.contents`."""
         return await self._ask(lambda connection: forget.contents(connection, after_seq))
+
+    async def indexed(self) -> tuple[int, dict[int, int]]:
+        """See `EventReader.indexed`."""
+        return await self._ask(search.indexed, seconds=None)
 
     async def bodies(self, seqs: Sequence[int]) -> dict[int, bytes]:
         """See `EventReader.bodies`."""

@@ -3,7 +3,7 @@
 It keeps for each word which events have it, and nothing else: no copy of the words and no places. So it takes
 a tenth of a body and less, gives the newest events of any word without reading the others, and to take an
 event out its words must be given again. The rule easiest to break: exactly the words that were put in, or
-the index goes wrong without a sound.
+the index goes wrong without a sound until `klenhook db rebuild` compares it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,38 @@ def _merge(connection: sqlite3.Connection, events: int) -> None:
     if events:
         pages = LEAST_MERGED + events // EVENTS_TO_A_PAGE
         connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
+
+
+def indexed(connection: sqlite3.Connection) -> tuple[int, dict[int, int]]:
+    """The last event that is routed, and the marks of the words of those up to it."""
+    last = _last_routed(connection)
+    # A temporary table is no change of the log, whose file this connection cannot write anyway.
+    connection.execute("PRAGMA query_only = OFF")
+    connection.execute(
+        "CREATE VIRTUAL TABLE IF NOT EXISTS temp.indexed USING fts5vocab ('main', 'search', 'instance')"
+    )
+    connection.execute("PRAGMA query_only = ON")
+    marks: dict[int, int] = {}
+    for word, seq in connection.execute("SELECT term, doc FROM indexed WHERE doc <= ?", (last,)):
+        marks[seq] = marks.get(seq, 0) ^ hash(word)
+    return last, marks
+
+
+def empty(connection: sqlite3.Connection, items: list[None]) -> list[int]:
+    """Take all words out of the index; the last event that is routed."""
+    connection.execute("INSERT INTO search (search) VALUES ('delete-all')")
+    return [_last_routed(connection)] * len(items)
+
+
+def _last_routed(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM routing").fetchone()[0])
+
+
+def fill(connection: sqlite3.Connection, pages: list[Sequence[tuple[int, str]]]) -> list[None]:
+    """Put the words of events into the index."""
+    for page in pages:
+        learn(connection, page)
+    return [None] * len(pages)
 
 
 def is_body(connection: sqlite3.Connection, seq: int, body: bytes) -> bool:

@@ -218,6 +218,48 @@ def test_rebuilding_puts_right_what_differs(run: Commands, folder: Path, damage:
     )
 
 
+@pytest.mark.parametrize(
+    ("damage", "events"),
+    [
+        ("INSERT INTO search (search) VALUES ('delete-all')", 4),
+        ("INSERT INTO search (search, rowid, words) VALUES ('delete', 2, 'ill')", 1),
+        ("INSERT INTO search (rowid, words) VALUES (3, 'pineapple')", 1),
+    ],
+    ids=["empty", "missing word", "wrong word"],
+)
+def test_rebuilding_makes_the_index_of_words_anew(
+    run: Commands, folder: Path, damage: str, events: int
+) -> None:
+    """Where events are found by other words than their own, it is told; then each is found by its own again."""
+
+    def found() -> list[int]:
+        return [len(objects(run, "log", "search", word)) for word in ("ann", "ill", "meeting", "pineapple")]
+
+    before = found()
+    with closing(sqlite3.connect(folder / "klenhook.db")) as log, log:
+        log.execute(damage)
+    assert found() != before
+
+    checked = run("db", "rebuild", "--check", "--json")
+    assert (checked.status, json.loads(checked.out)) == (1, {"misfiled_events": events}), checked
+    assert f"{events} events are found by other words than theirs" in checked.err
+    assert "made anew" in run("db", "rebuild").err
+    assert found() == before
+    assert run("db", "rebuild", "--check").err == "2 calendar events: all as their events say.\n"
+
+
+async def test_the_index_is_not_made_anew_beside_a_service(folder: Path) -> None:
+    """While a service has the log, it is said what to do, and nothing is changed."""
+    with closing(sqlite3.connect(folder / "klenhook.db")) as log, log:
+        log.execute("INSERT INTO search (rowid, words) VALUES (3, 'pineapple')")
+    async with listening(folder) as (_, _):
+        told = await asyncio.to_thread(klenhook, folder, "db", "rebuild", status=1)
+        found = await asyncio.to_thread(klenhook, folder, "log", "search", "pineapple", "--json")
+
+    assert "Stop the service and run it again" in told.stderr
+    assert json.loads(found.stdout)["seq"] == 3
+
+
 async def test_a_running_service_puts_right(folder: Path) -> None:
     """While a service has the log, it mends what the command finds."""
     async with listening(folder) as (service, _):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from storage import open_log
 from storage.errors import QueryError
 from storage.sqlite import query
-from storage.sqlite.connection import connect_reader
+from storage.sqlite.connection import connect_reader, limit_time
 from storage.sqlite.views import VIEWS
 from storage.work import NewRun
 from tests.support.logs import DAY, START, UUIDS, claim, new_event, new_refused, outcome, route_all
@@ -191,3 +192,17 @@ def test_what_writes_takes_the_lock_first() -> None:
     }
     assert ("commit.py", "BEGIN IMMEDIATE") in begun
     assert [name for name, _ in begun].count("reader.py") == 1
+
+
+def test_a_question_without_a_limit_is_not_held_to_the_last_one() -> None:
+    """A connection that was given a limit of time is used again for what may take longer."""
+    long = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT count(*) FROM n"
+    )
+    with closing(sqlite3.connect(":memory:")) as connection:
+        limit_time(connection, -1)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            connection.execute(long)
+
+        limit_time(connection, None)
+        assert connection.execute(long).fetchone() == (100_000,)
