@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from storage.records import LogVitals
-from storage.sqlite import append, calendar, due, effects, operations, read, runs, vitals
+from storage.sqlite import append, calendar, due, effects, operations, read, runs, search, vitals
 from storage.sqlite import forget as forgetting
 from storage.sqlite import prune as pruning
 from storage.sqlite import replay as replay_rows
