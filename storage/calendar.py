@@ -77,8 +77,7 @@ class HistoryRecord:
     changes: tuple[ChangeRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredState:
+class StoredState(NamedTuple):
     """What is known of a calendar event: as JSON, and what is needed to go on from there."""
 
     revision: int

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from storage.states import RunState
 
 
-@dataclass(frozen=True, slots=True)
-class Unrouted:
+class Unrouted(NamedTuple):
     """An event that waits for its runs, with what choosing its handlers needs."""
 
     seq: int

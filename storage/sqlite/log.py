@@ -121,7 +121,7 @@ class SqliteLog(SqliteReader):
 
     async def unrouted(self, limit: int) -> list[Unrouted]:
         """See `EventLog.unrouted`."""
-        return await self._ask(lambda connection: read.unrouted(connection, limit))
+        return await self._writer.alone(partial(read.unrouted, limit=limit))
 
     async def route(
         self, routings: Sequence[Routing], *, now_ms: int, states: Sequence[NewState] = ()
