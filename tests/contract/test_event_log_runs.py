@@ -151,10 +151,13 @@ class TestSubject:
         assert await log.count(Selection(calendar_event=UUIDS[1])) == 1
 
     async def test_two_halves_known_apart_stay_two(self, log: EventLog) -> None:
-        """A uuid and a number that were two before one event joins them stay two; that event goes by its uuid."""
+        """A uuid and a number that were two before one event joins them stay two; that event goes by its uuid.
+
+        From then on the number means both.
+        """
         assert await self.in_line(log, (UUIDS[0], None), (None, 7), (UUIDS[0], 7)) == 2
         assert await log.count(Selection(calendar_event=UUIDS[0])) == 2
-        assert await log.count(Selection(calendar_event="7")) == 1
+        assert await log.count(Selection(calendar_event="7")) == 3
 
     async def test_sources_and_kinds_do_not_share(self, log: EventLog) -> None:
         """The same name at another source, or of a call, is something else."""
