@@ -162,9 +162,13 @@ def give_back(connection: sqlite3.Connection) -> bool:
     """Give some unused pages back to the file system; whether there are more."""
     until = time.monotonic() + STEP_SECONDS
     connection.execute("BEGIN IMMEDIATE")
-    left: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
-    while left and time.monotonic() < until:
-        connection.execute("PRAGMA incremental_vacuum(1)")
-        left -= 1
-    connection.execute("COMMIT")
+    try:
+        left: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        while left and time.monotonic() < until:
+            connection.execute("PRAGMA incremental_vacuum(1)")
+            left -= 1
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:  # it failed, such as on a full disk
+            connection.execute("ROLLBACK")
     return left > 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
+
+import pytest
 
 from receiver.retention import prune
 from storage import open_log
@@ -12,8 +16,6 @@ from tests.support.logs import DAY, START, new_event, routing
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 async def test_what_there_was_no_time_for_goes_with_the_next_step(
@@ -33,3 +35,26 @@ async def test_what_there_was_no_time_for_goes_with_the_next_step(
     assert report == {"events": 7, "calendar_events": 0, "calls": 0, "quarantined": 0}
     assert (await log.status()).events == 2
     await log.aclose()
+
+
+def test_room_that_cannot_be_given_back_leaves_no_transaction_open() -> None:
+    """A step that fails takes back what it did, so that the next one, and all else, can be written."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("CREATE TABLE filling (data)")
+        connection.executemany("INSERT INTO filling VALUES (?)", [(b"x" * 4_000,)] * 100)
+        connection.execute("DELETE FROM filling")
+
+        def refused(action: int, name: str | None, *_: object) -> int:
+            is_step = (action, name) == (sqlite3.SQLITE_PRAGMA, "incremental_vacuum")
+            return sqlite3.SQLITE_DENY if is_step else sqlite3.SQLITE_OK
+
+        connection.set_authorizer(refused)
+        with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+            pruning.give_back(connection)
+        connection.set_authorizer(None)
+
+        assert not connection.in_transaction
+        while pruning.give_back(connection):
+            pass
+        assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
