@@ -70,7 +70,8 @@ COMPARED: Final = {
     "no handler": "",
     "threads that sleep 50 ms": BAD.format(options="", body=SLEEPS),
     "isolated, sleeps 50 ms": BAD.format(options="isolate=True, concurrency=2", body=SLEEPS),
-    "isolated, computes 50 ms": BAD.format(options="isolate=True, concurrency=2", body=COMPUTES),
+    "isolated, computes 50 ms, one at once": BAD.format(options="isolate=True, concurrency=1", body=COMPUTES),
+    "isolated, computes 50 ms, two at once": BAD.format(options="isolate=True, concurrency=2", body=COMPUTES),
     "two threads that compute 50 ms": BAD.format(options="concurrency=2", body=COMPUTES),
 }
 """Plugins by name; the first is what the others are compared with."""
