@@ -15,15 +15,13 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from aiohttp import web
-
 from receiver import logs
 from receiver.clock import SystemClock
 from receiver.config import Address
 from receiver.counts import Counts
 from receiver.descriptors import share
-from receiver.errors import ReceiverError
 from receiver.listener import Listener
+from receiver.listening import ListenError, listen, readiness
 from receiver.metrics import Metrics
 from receiver.ops import LARGEST_BODY, Doers, Ops
 from receiver.plugins import load_handlers
@@ -41,6 +39,8 @@ from storage import open_log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from aiohttp import web
+
     from receiver.clock import Clock
     from receiver.config import Config
     from receiver.listener import Handler, Routes
@@ -54,10 +54,6 @@ DRAIN_SECONDS: Final = 10.0
 PRIVATE_CONNECTIONS: Final = 16
 YOUNG_OBJECTS: Final = 10_000
 """New objects after which the collector looks through them: those of many requests, not of a few."""
-
-
-class ListenError(ReceiverError):
-    """The address of a listener cannot be used."""
 
 
 class Service:
@@ -188,18 +184,12 @@ class Service:
             max_body_bytes=config.server.max_body_bytes,
             most_connections=connections,
         )
-        runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
-        await runner.setup()
-        self._stack.push_async_callback(self._stop_listening, runner)
-        listen = config.server.listen
-        site = web.TCPSite(runner, listen.host, listen.port, backlog=burst)
         try:
-            await site.start()
-        except OSError as error:
-            raise ListenError(
-                f"Cannot listen on {listen}: {error.strerror or error}. "
-                "Is another program using the port? Set server.listen to a free address of this machine."
-            ) from error
+            runner = await listen(listener, config.server.listen, drain_seconds=DRAIN_SECONDS, backlog=burst)
+        except ListenError as error:
+            advice = "Is another program using the port? Set server.listen to a free address of this machine."
+            raise ListenError(f"{error} {advice}") from error
+        self._stack.push_async_callback(self._stop_listening, runner)
         self.host, self.port = runner.addresses[0][:2]
 
     async def _listen_privately(self) -> None:
@@ -217,19 +207,17 @@ class Service:
         listener = Listener(
             table, Counter(), max_body_bytes=LARGEST_BODY, most_connections=PRIVATE_CONNECTIONS
         )
-        runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=1)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
         try:
-            await web.TCPSite(runner, config.listen.host, config.listen.port).start()
-        except OSError as error:
-            reason = f"Cannot listen on {config.listen}: {error.strerror or error}."
+            runner = await listen(listener, config.listen, drain_seconds=1)
+        except ListenError as error:
             if "listen" in config.model_fields_set:
-                raise ListenError(f"{reason} Set ops.listen to a free address of this machine.") from error
+                raise ListenError(f"{error} Set ops.listen to a free address of this machine.") from error
             self._logger.warning(
-                "no private listener, so commands cannot reach this service; set ops.listen", reason=reason
+                "no private listener, so commands cannot reach this service; set ops.listen",
+                reason=str(error),
             )
             return
+        self._stack.push_async_callback(runner.cleanup)
         await self.log.announce(str(Address(*runner.addresses[0][:2])))
 
     def _handler_names(self) -> set[str]:
@@ -293,23 +281,12 @@ class Service:
         )
 
     def _readiness(self) -> tuple[bool, Mapping[str, Any]]:
-        refused = self._refused
-        broken = refused.broken if refused and refused.broken else self.loaded.broken
-        ready = self.log.healthy
-        warnings = self._selfwatch.warnings
-        status = "unavailable" if not ready else "degraded" if broken or refused or warnings else "ok"
-        report: dict[str, Any] = {"status": status, "log": "ok" if ready else "cannot be written"}
-        if refused:
-            report["reload"] = "refused"
-        if warnings:
-            report["warnings"] = list(warnings)
-        if broken:
-            report["broken_plugins"] = [
-                # Everybody can ask; what the error says is for `handlers check`.
-                {"file": plugin.file.name, "line": plugin.line, "error": plugin.kind}
-                for plugin in broken
-            ]
-        return ready, report
+        return readiness(
+            healthy=self.log.healthy,
+            refused=self._refused,
+            broken=self.loaded.broken,
+            warnings=self._selfwatch.warnings,
+        )
 
     async def run(self, *, beside: Callable[[Service], Awaitable[None]] | None = None) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP reloads.

@@ -10,7 +10,8 @@ import pytest
 
 import storage
 from receiver.config import load_config
-from receiver.service import ListenError, Service
+from receiver.listening import ListenError
+from receiver.service import Service
 from tests.support.klen import post, webhook
 from tests.support.ops import TOKEN, ask, listening
 from tests.support.service import write_config
