@@ -46,8 +46,7 @@ class _SharedKey:
 
     def sign(self, prefix: bytes, body: bytes) -> bytes:
         mac = self._prepared.copy()
-        mac.update(prefix)
-        mac.update(body)
+        mac.update(prefix + body)
         return mac.finalize()
 
     def matches(self, prefix: bytes, body: bytes, signatures: Sequence[bytes]) -> bool:

@@ -114,10 +114,9 @@ class Receiver:
         try:
             self._refuse_unread(request)
             body = await self._read(request)
-            fingerprint = self._source.verifier.verify(
-                request.headers, body, now=self._intake.clock.now_ms() / 1000
-            )
-            report = await self._store(self._delivery(request, body, fingerprint), started)
+            now_ms = self._intake.clock.now_ms()
+            fingerprint = self._source.verifier.verify(request.headers, body, now=now_ms / 1000)
+            report = await self._store(self._delivery(request.headers, body, fingerprint, now_ms), started)
             return acknowledgement(request, report)
         except Rejected as rejection:
             return self._reject(rejection, request)
@@ -134,7 +133,7 @@ class Receiver:
         length = request.content_length
         if length is not None and length > self._intake.max_body_bytes:
             raise PayloadTooLarge
-        if headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        if "Expect" in headers and headers["Expect"].lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _read(self, request: web.BaseRequest) -> bytes:
@@ -159,17 +158,18 @@ class Receiver:
         except (ClientError, web.RequestPayloadError, OSError) as error:
             raise InvalidJSON(f"body broken off: {type(error).__name__}") from None
 
-    def _delivery(self, request: web.BaseRequest, body: bytes, fingerprint: str) -> Delivery:
-        headers = request.headers
+    def _delivery(
+        self, headers: Mapping[str, str], body: bytes, fingerprint: str, received_at_ms: int
+    ) -> Delivery:
         # Empty counts as missing. Of two ids the first is taken.
         delivery_id = headers.get(self._delivery_id_header) if self._delivery_id_header else None
         return Delivery(
-            source=self._source.name,
-            body=body,
-            received_at_ms=self._intake.clock.now_ms(),
-            secret_fingerprint=fingerprint,
-            delivery_id=delivery_id or None,
-            headers=tuple([(name, headers[name]) for name in KEPT_HEADERS if name in headers]),
+            self._source.name,
+            body,
+            received_at_ms,
+            fingerprint,
+            delivery_id or None,
+            tuple([(name, value) for name in KEPT_HEADERS if (value := headers.get(name)) is not None]),
         )
 
     async def _store(self, delivery: Delivery, started: float) -> bytes:
