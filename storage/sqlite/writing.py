@@ -9,7 +9,7 @@ service would, and the next start recovers; it never tidies up on its own.
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -36,7 +36,7 @@ LOCK_SECONDS: Final = 10.0
 def main(descriptor: str) -> None:
     """Open the log that is named first, say so, and write until told to close it."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)  # a terminal and systemd send them to all; the service decides
+        signal.signal(name, signal.SIG_IGN)  # systemd sends them to all; the service decides
     end = socket.socket(fileno=int(descriptor))
     frames = Frames()
     while not (named := list(frames.read(data := end.recv(RECEIVE_BYTES)))):
@@ -71,6 +71,10 @@ class Writing:
         self._batches: deque[list[Sent]] = deque()
         """As they were sent: each within the bounds of a batch, an action alone."""
         self._closing = False
+        self._began = 0.0
+        """When the batch under way began."""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(end, selectors.EVENT_READ)
 
     def run(self) -> None:
         """Write until told to close the log."""
@@ -87,7 +91,7 @@ class Writing:
 
     def _receive(self, seconds: float) -> None:
         """Take in what has come; wait for something, at most so long."""
-        if not select.select([self._socket], [], [], seconds)[0]:
+        if not self._selector.select(seconds):
             # A process that a handler forked may hold the other end beyond the service's own end.
             if os.getppid() != self._service:
                 _end()
@@ -108,12 +112,12 @@ class Writing:
             if len(batch) + len(self._batches[0]) > MOST_ROWS:
                 break
             batch += self._batches.popleft()
-        self._started = time.monotonic()
+        self._began = time.monotonic()
         self._tell(self._committer.work_off(batch, self._is_wanted))
 
     def _is_wanted(self) -> bool:
         self._tell([])
-        return time.monotonic() - self._started < LOCK_SECONDS
+        return time.monotonic() - self._began < LOCK_SECONDS
 
     def _tell(self, results: list[Any]) -> None:
         try:
