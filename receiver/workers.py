@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from receiver.traces import Traces
     from storage.log import EventLog
 
-SWITCH_SECONDS: Final = 0.001
+SWITCH_SECONDS: Final = 0.0002
 """How long a plain handler that computes may keep Python's lock from the loop and from the log, which take it
 several times for each answer. They would wait for Python's own 5 ms each time."""
 
