@@ -238,7 +238,7 @@ async def test_concurrency_is_limited_together_and_per_handler(tmp_path: Path) -
             "async def work(name):\n"
             "    running[name] += 1\n"
             "    note(name, running['wide'], running['narrow'])\n"
-            "    await asyncio.sleep(0.01)\n"
+            "    await asyncio.sleep(0.05)\n"
             "    running[name] -= 1\n"
         ),
     )
