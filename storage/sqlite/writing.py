@@ -96,7 +96,10 @@ class Writing:
             if os.getppid() != self._service:
                 _end()
             return
-        data = self._socket.recv(RECEIVE_BYTES)
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except ConnectionError:  # it died before it had read all that it was told
+            _end()
         if not data:
             _end()
         for content in self._frames.read(data):

@@ -167,7 +167,7 @@ def main() -> None:
     book = read_book(options.book)
     numbers = {digest: number for number, sent in book.events.items() for digest in sent.digests}
     memory = Path("/dev/shm")  # noqa: S108 -- a private folder is made in it
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(prefix="cuts-", dir=memory if memory.is_dir() else None) as folder:
         cutter = Cutter(Path(folder).resolve() / "klenhook.db", numbers, choice)
         at = 0
         for index, record in enumerate(records):

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import psutil  # type: ignore[import-untyped]  # its stubs are not installed
 import pytest
 
 from tests.faults.trial import Trial
@@ -48,10 +49,30 @@ def test_a_kill_under_load_loses_nothing(
                     process.kill()
         trial.check()
         trial.settle()
+        assert "Traceback" not in (folder / "serve.log").read_text()
         acked += len(trial.book().acked)
     assert acked > kills * 20, "the load was too small to show anything"
     assert max(starts) < 30, "a start takes too long"  # other programs may share the machine
     figure(f"{kills} kills, {acked:,} acknowledged, 0 missing, slowest start {max(starts[1:]):.1f} s")
+
+
+@pytest.mark.timeout(1200)
+def test_a_kill_of_the_writer_alone_loses_nothing(
+    tmp_path: Path, size: Size, moments: random.Random, figure: Figure
+) -> None:
+    """Without the process that writes, nothing is acknowledged any more: the service ends with status 1."""
+    trial, kills = Trial(tmp_path), size(4, 60)
+    with trial.sending():
+        for _ in range(kills):
+            with trial.service() as process:
+                process.wait_ready()
+                [writer] = psutil.Process(process.pid).children()
+                time.sleep(moments.uniform(0.0, 0.4))
+                writer.kill()
+                assert process.wait(30) == 1
+    trial.check()
+    trial.settle()
+    figure(f"{kills} kills of the writer")
 
 
 @pytest.mark.timeout(1200)
