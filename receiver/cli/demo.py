@@ -91,7 +91,7 @@ def _how_to_stop(stage: Stage) -> str:
     return (
         f"The service and the local Klen go on as processes {' and '.join(map(str, stage.pids))}. "
         "To stop them and remove their folder:\n"
-        f"  kill {processes}; rm -r {shlex.quote(str(stage.folder))}\n"
+        f"  kill {processes}; sleep 2; rm -r {shlex.quote(str(stage.folder))}\n"
     )
 
 

@@ -147,7 +147,7 @@ def test_keep_leaves_it_running_and_says_how_to_stop(env: dict[str, str], tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
 
     send = done.stdout.strip().splitlines()[-3]
-    stop = re.search(r"^  (kill \d+ \d+; rm -r \S+)$", done.stdout, re.MULTILINE)
+    stop = re.search(r"^  (kill \d+ \d+; sleep 2; rm -r \S+)$", done.stdout, re.MULTILINE)
     assert stop is not None
     sent = subprocess.run(["sh", "-c", send], capture_output=True, text=True, env=env, check=False)
     assert sent.stdout.startswith('200 {"status": "accepted"'), sent.stderr
