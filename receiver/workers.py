@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from storage.log import EventLog
 
 SWITCH_SECONDS: Final = 0.0002
-"""How long a plain handler that computes may keep Python's lock from the loop and from the log, which take it
-several times for each answer. They would wait for Python's own 5 ms each time."""
+"""How long a plain handler that computes may keep Python's lock from the loop, which takes it several times
+for each answer. It would wait for Python's own 5 ms each time."""
 
 
 class Workers:

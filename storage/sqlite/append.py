@@ -2,8 +2,8 @@
 
 Two rows in `identity` make an event one: its content and its body, its content and its delivery id. Their
 primary key is the decision. Many new events are one statement: it goes into a view, whose trigger writes the
-event and both rows. SQLite works it off without Python's lock, so that the loop takes in the next requests
-meanwhile; a statement per row and table would wait for the lock each time.
+event and both rows. A statement per row and table would cost more, and in a thread wait for Python's lock
+each time.
 
 The rule easiest to break: a body that is known must not bind its delivery id to anything, or a replayed
 body could claim the id of an event that is still to come.
@@ -240,8 +240,7 @@ def insert(
 def chunks(rows: Sequence[tuple[Any, ...]], width: int) -> Iterator[tuple[str, list[Any]]]:
     """Rows as placeholders and values for few statements.
 
-    One statement for many rows runs in SQLite without Python's lock, where a statement per row would take
-    and give back the lock each time and hold up the loop.
+    A statement per row would cost more, and in a thread take and give back Python's lock each time.
     """
     place = "(" + ", ".join("?" * width) + ")"
     for span in spans(len(rows)):

@@ -119,7 +119,10 @@ class ProcessWriter(Writer):
             self._opened.set_exception(LogUnusable("The process that writes the log did not start."))
         if not self._closing and self.state.broken is None:
             self.state.healthy = False
-            self.state.broken = "The process that writes the log has died."
+            self.state.broken = (
+                "The process that writes the log has died. Nothing was acknowledged since. "
+                "Start the service again."
+            )
         waiting = [*self._sent, *self._queue]
         self._sent.clear()
         self._queue.clear()

@@ -115,7 +115,7 @@ class Committer:
         return self._all_broken(len(batch))
 
     def _run_together(self, operation: Any, items: list[Any]) -> list[Any]:
-        """The usual way: without savepoints, each of which would wait for Python's lock twice."""
+        """The usual way: without savepoints, which cost two statements for each operation."""
         results: list[Any] = operation(self._connection, items)
         return results
 
