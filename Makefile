@@ -11,6 +11,8 @@ else
 create = $(PYTHON) -m venv --clear $(VENV)
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
+# The locks are complete, so nothing is left to resolve: pip 23.2 fails where something asks for an extra of a pinned package.
+install_lock = $(install) --no-deps --require-hashes -r
 install_self = $(install) --no-deps --no-build-isolation --editable .
 
 .PHONY: help demo test check prove format lock bench clean dist audit sbom lowest
@@ -70,13 +72,13 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing klenhook into $(VENV) (a minute the first time) ..."
-	@$(install) --require-hashes -r requirements.lock
+	@$(install_lock) requirements.lock
 	@$(install_self)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing klenhook and its development tools into $(VENV) ..."
-	@$(install) --require-hashes -r requirements-dev.lock
+	@$(install_lock) requirements-dev.lock
 	@$(install_self)
 	@touch $@ $(VENV)/.runtime
 
