@@ -8,17 +8,14 @@ one of our own short answers and at most a sampled log line, never as the parser
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import HttpVersion11, web
-from aiohttp.http import SERVER_SOFTWARE
+from aiohttp import web
 
 from receiver import logs
+from receiver.connection import Connection
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,10 +24,13 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http_parser import RawRequestMessage
+    from multidict import CIMultiDictProxy
 
-    from receiver.errors import Rejected
+    from receiver.answers import Answer
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Take = Callable[["CIMultiDictProxy[str]", bytes, Callable[["Answer"], None]], None]
+"""Takes a request that is here whole: its headers, its body, and what is to be called with the answer."""
 Routes = Mapping[str, Mapping[str, Handler]]
 
 KEEPALIVE_SECONDS: Final = 10.0
@@ -38,7 +38,6 @@ KEEPALIVE_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 1.0
 """How long the rest of a refused body is still read, so that the sender gets to see the answer."""
 
-_SERVER: Final = SERVER_SOFTWARE.encode("ascii")
 _BUSY: Final = b'{"error": "unavailable", "message": "There are too many connections. Please try again."}'
 _TOO_MANY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 30\r\nConnection: close\r\n"
@@ -72,7 +71,7 @@ class Listener(web.Server):
         )
         self._max_body_bytes = max_body_bytes
         self._most_connections = most_connections
-        self._open: dict[_Protocol, None] = {}
+        self._open: dict[Connection, None] = {}
         """The connections, oldest first."""
         self._routes = routes
         self._counts = counts
@@ -81,9 +80,9 @@ class Listener(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for one new connection."""
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return Connection(self, loop=self._loop, **self._kwargs)
 
-    def opened(self, protocol: _Protocol) -> None:
+    def opened(self, protocol: Connection) -> None:
         """Count a new connection in; if there are too many, let one go."""
         self._open[protocol] = None
         if len(self._open) <= self._most_connections:
@@ -103,7 +102,7 @@ class Listener(web.Server):
                 suppressed=suppressed,
             )
 
-    def closed(self, protocol: _Protocol) -> None:
+    def closed(self, protocol: Connection) -> None:
         """A connection has ended."""
         self._open.pop(protocol, None)
 
@@ -118,6 +117,11 @@ class Listener(web.Server):
         return web.BaseRequest(
             message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body_bytes
         )
+
+    def taker(self, method: str, path: str) -> Take | None:
+        """What takes such requests without a task, if anything does: a handler's method `take`."""
+        handler = self._routes.get(path, {}).get(method)
+        return getattr(handler, "take", None)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         methods = self._routes.get(request.raw_path) or self._routes.get(request.path)
@@ -151,102 +155,9 @@ class Listener(web.Server):
         return response
 
 
-class _Protocol(web.RequestHandler):
-    """One connection: aiohttp's protocol with our own words for what went wrong, and an end on demand."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is counted."""
-        super().connection_made(transport)
-        self._listener.opened(self)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """It is counted no more."""
-        if self._manager is not None:
-            self._listener.closed(self)
-        super().connection_lost(exc)
-
-    @property
-    def _listener(self) -> Listener:
-        assert isinstance(self._manager, Listener)  # noqa: S101 -- it made this protocol
-        return self._manager
-
-    def is_waiting(self) -> bool:
-        """Whether the sender's part of a request is still to come. One that came whole is answered."""
-        request = self._current_request
-        return not self._messages and (request is None or not request.content.is_eof())
-
-    def let_go(self, last_words: bytes = b"") -> None:
-        """Close it now."""
-        if (transport := self.transport) is None:
-            return
-        if last_words:
-            transport.write(last_words)
-            self.close()
-            transport.close()
-        else:
-            transport.abort()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 -- the parser's words, which quote the request
-    ) -> web.StreamResponse:
-        """Answer a request that could not be parsed, or whose handler failed."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("An answer was begun already.")
-        return self._listener.malformed(status, exc)
-
-
-class Acknowledgement(web.StreamResponse):
-    """The answer 200 with some JSON, on a connection that stays open.
-
-    It is written in one piece: aiohttp would put the same headers together anew for each webhook.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        """`content` is the JSON."""
-        super().__init__()
-        self._content = content
-
-    @property
-    def keep_alive(self) -> bool:
-        """The connection stays open."""
-        return True
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Send it all."""
-        await request.writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: %b\r\n"
-            b"Server: %b\r\n\r\n%b" % (len(self._content), _date(int(time.time())), _SERVER, self._content)
-        )
-        return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """There is nothing left to send."""
-
-
-@lru_cache(maxsize=1)
-def _date(seconds: int) -> bytes:
-    return formatdate(seconds, usegmt=True).encode("ascii")
-
-
-def acknowledgement(request: web.BaseRequest, content: bytes) -> web.StreamResponse:
-    """The answer 200 with this JSON."""
-    if request.keep_alive and request.version == HttpVersion11:
-        return Acknowledgement(content)
-    return web.Response(body=content, content_type="application/json")
-
-
 def error_response(status: int, code: str, message: str) -> web.Response:
     """An error in the vendor's own shape (https://docs.klen.ai/api-reference/introduction)."""
     return web.json_response({"error": code, "message": message}, status=status)
-
-
-def rejection_response(rejection: Rejected) -> web.Response:
-    """A refusal. It depends on its kind alone, so it tells nothing more."""
-    return error_response(rejection.status, rejection.code, rejection.text)
 
 
 def json_response(status: int, report: Mapping[str, Any]) -> web.Response:

@@ -30,9 +30,10 @@ from receiver.retention import Retention
 from receiver.selfwatch import Selfwatch
 from receiver.signing import Verifier
 from receiver.supervisor import Supervisor
+from receiver.taking import Intake, Source
 from receiver.threads import ThreadCall
 from receiver.traces import open_traces
-from receiver.web import Intake, Source, routes
+from receiver.web import routes
 from receiver.workers import Workers
 from storage import open_log
 
