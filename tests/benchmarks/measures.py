@@ -107,6 +107,7 @@ class Contenders:
             figures["bare_rate"] = self._bare.load(count)["rate"]
         if self._intake:
             report = self._intake.load(count)
+            self._intake.settle()
             figures |= {"intake_rate": report["rate"], "intake_p99_ms": report["p99_ms"]}
         if self._commit:
             figures["commit_rate"] = self._commit.load(count)["rate"]

@@ -73,23 +73,30 @@ class Server:
         return float(sum(one.memory_full_info().pss for one in [process, *process.children()])) / 2**20
 
     def last_done(self, *, runs_per_event: int = 1) -> float:
-        """Wait until every run is done; when the last one was, in seconds since 1970.
-
-        The question is asked of tables, not of views, and seldom: the service needs the processor.
-        """
-        address = f"file:{self.folder / 'klenhook.db'}?mode=ro"
-        deadline = time.monotonic() + DONE_SECONDS
-        with closing(sqlite3.connect(address, uri=True)) as connection:
-            while any(connection.execute(_UNFINISHED).fetchone()):
-                if time.monotonic() > deadline:
-                    sys.exit(f"Not every run was done within {DONE_SECONDS:g} s.")
-                time.sleep(0.2)
+        """Wait until every run is done; when the last one was, in seconds since 1970."""
+        self.settle()
+        with closing(self._log()) as connection:
             done, last = connection.execute(
                 "SELECT count(*), max(finished_at) FROM attempt WHERE outcome = 'done'"
             ).fetchone()
         if done != self.sent * runs_per_event:
             sys.exit(f"Expected {self.sent * runs_per_event} runs that are done, found {done}.")
         return float(last) / 1000
+
+    def settle(self) -> None:
+        """Wait until every event is routed and every run is done.
+
+        The question is asked of tables, not of views, and seldom: the service needs the processor.
+        """
+        deadline = time.monotonic() + DONE_SECONDS
+        with closing(self._log()) as connection:
+            while any(connection.execute(_UNFINISHED).fetchone()):
+                if time.monotonic() > deadline:
+                    sys.exit(f"Not every run was done within {DONE_SECONDS:g} s.")
+                time.sleep(0.2)
+
+    def _log(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.folder / 'klenhook.db'}?mode=ro", uri=True)
 
 
 def run_module(module: str, *arguments: str) -> dict[str, Any]:
