@@ -105,7 +105,21 @@ def _facts(known: State, told: Told) -> Iterator[Change]:
 
 def _differences(known: State, merged: State, told: Told) -> Iterator[Change]:
     """What is otherwise than before, by groups of fields."""
-    before, after = known.values(), merged.values()
+    before = known.values()
+    after = merged.values() if before else {}
+    groups = _groups(before, after, told) if before else {}
+    for name, paths in groups.items():
+        if paths:
+            yield Change(
+                name, {path: before.get(path) for path in paths}, {path: after.get(path) for path in paths}
+            )
+    if "rescheduled" not in groups and merged.newest == told.mark:
+        yield from _by_its_own_word(known, told)
+    yield from _status(known, merged, told)
+
+
+def _groups(before: Mapping[str, Any], after: Mapping[str, Any], told: Told) -> dict[str, list[str]]:
+    """The fields that have another value now, by the name of their change."""
     groups: dict[str, list[str]] = {}
     for path in _changed(before, after, told):
         part = path.startswith(f"{CUSTOMER}.")
@@ -116,14 +130,7 @@ def _differences(known: State, merged: State, told: Told) -> Iterator[Change]:
         groups["other_changed"] = [
             path for path in groups.get("other_changed", ()) if path != "duration_minutes"
         ]
-    for name, paths in groups.items():
-        if paths:
-            yield Change(
-                name, {path: before.get(path) for path in paths}, {path: after.get(path) for path in paths}
-            )
-    if "rescheduled" not in groups and merged.newest == told.mark:
-        yield from _by_its_own_word(known, told)
-    yield from _status(known, merged, told)
+    return groups
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], told: Told) -> Iterator[str]:

@@ -10,10 +10,10 @@ waits in aiohttp's queue, and its task is woken only when nothing is taken direc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 if TYPE_CHECKING:
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from receiver.answers import Answer
     from receiver.listener import Listener
 
-__all__ = ["Connection"]
+__all__ = ["DIRECT", "Connection"]
+
+_NEEDED: Final = (
+    *("_messages", "_waiter", "_paused", "_parser", "_request_in_progress", "_handler_waiter"),
+    *("_close", "_force_close", "_keepalive_timeout", "_next_keepalive_close_time"),
+)
+DIRECT: Final = all(hasattr(web.RequestHandler, name) for name in _NEEDED) and hasattr(
+    HttpRequestParser, "message_consumed"
+)
+"""Whether webhooks are taken directly. It needs what aiohttp keeps to itself: without it, they get a task."""
 
 
 class Connection(web.RequestHandler):
@@ -45,6 +54,9 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and take it directly or wake the task that waits for requests."""
+        if not DIRECT:
+            super().data_received(data)
+            return
         waiter, self._waiter = self._waiter, None
         super().data_received(data)
         self._waiter = waiter

@@ -1,4 +1,4 @@
-"""The events of one batch folded into what is known of their calendar events, in log order.
+"""The events of one batch folded into what is known of their calendar events, in log order. Pure.
 
 A state is read once however many events of the batch are about it, and written once. The rule easiest to
 break: whatever a body holds, its event must get past here, or it holds back every event behind it.
@@ -9,14 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from receiver import logs
+from receiver import reading
 from receiver.changes import Change, fold
-from receiver.events import reading
+from receiver.jsonbody import parse_json
 from receiver.state import State, encode, recalled
 from receiver.told import CUSTOMER, told
+from receiver.words import words_of
 from storage.calendar import NewChange, NewState
+from storage.work import Routing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from receiver.jsonbody import JSON
     from receiver.told import Told
     from receiver.verdicts import Verdict
@@ -26,7 +30,61 @@ if TYPE_CHECKING:
 LONGEST: Final = 500
 """Characters of a text column."""
 
-__all__ = ["Folded", "Folding", "new_state", "rows_of", "told_by"]
+__all__ = ["FoldedBatch", "FoldedEvent", "fold_batch", "new_state", "rows_of", "told_by"]
+
+
+class FoldedEvent(NamedTuple):
+    """What there is to know of an event when its handlers are chosen."""
+
+    event: Unrouted
+    """Unless it was asked for, without its body and what was known before."""
+    routing: Routing
+    """Without runs."""
+    known: str | None = None
+    """With the body: what is known of its calendar event after it, as JSON."""
+    error: str | None = None
+    """Why it was not folded into its calendar event, if it should have been: the kind of exception."""
+
+
+class FoldedBatch(NamedTuple):
+    """A batch, and what is known now of the calendar events that it is about."""
+
+    events: list[FoldedEvent]
+    states: list[NewState]
+    with_bodies: bool
+
+
+def fold_batch(events: Sequence[Unrouted], *, with_bodies: bool) -> FoldedBatch:
+    """Fold the events of a batch, in log order."""
+    folding = Folding()
+    folded = [_folded_event(event, folding, with_bodies=with_bodies) for event in events]
+    return FoldedBatch(folded, folding.states(), with_bodies)
+
+
+def _folded_event(event: Unrouted, folding: Folding, *, with_bodies: bool) -> FoldedEvent:
+    words, known = "", None
+    try:
+        body = parse_json(event.body)
+        words = words_of(body)
+        folded = folding.add(event, body)
+    except Exception as error:  # noqa: BLE001 -- one event that cannot be folded must not stop all others
+        folded = Folded(error=type(error).__name__)
+    if not with_bodies:
+        known_before = event.known and event.known._replace(calendar_event="", memory="")
+        event = event._replace(body=b"", body_sha256=b"", known=known_before)
+    elif folded.state:
+        known = encode(folded.state.calendar_event())
+    routing = Routing(
+        seq=event.seq,
+        source=event.source,
+        subject=event.subject,
+        runs=(),
+        words=words,
+        number=event.number,
+        verdict=folded.verdict,
+        changes=rows_of(folded.changes),
+    )
+    return FoldedEvent(event, routing, known, folded.error)
 
 
 class Folded(NamedTuple):
@@ -36,6 +94,7 @@ class Folded(NamedTuple):
     changes: tuple[Change, ...] = ()
     state: State | None = None
     """As it is after this event."""
+    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -57,19 +116,11 @@ class Folding:
         """Fold the next event of the batch, with its parsed body."""
         if event.number is None or event.call_id is not None:
             return Folded()
-        try:
-            content = told_by(event, body)
-            if content is None:
-                return Folded()
-            line = self._lines.get(event.number) or _line(event)
-            state, verdict, changes = fold(line.state, content)
-        except Exception as error:  # noqa: BLE001 -- one event that cannot be folded must not stop all others
-            logs.get("route").error(
-                "event was not folded into its calendar event",
-                event_id=event.event_id,
-                error=type(error).__name__,
-            )
+        content = told_by(event, body)
+        if content is None:
             return Folded()
+        line = self._lines.get(event.number) or _line(event)
+        state, verdict, changes = fold(line.state, content)
         line.state, line.last_seq = state, event.seq
         self._lines[event.number] = line
         return Folded(verdict, changes, state)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icalendar import Calendar, Event
 
+from receiver import reading
 from receiver.clock import to_datetime
-from receiver.events import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

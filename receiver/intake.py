@@ -11,14 +11,12 @@ import json
 from functools import lru_cache
 from hashlib import blake2b, sha256
 from random import Random
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from receiver.events import columns
+from receiver.columns import columns
+from receiver.errors import InvalidJSON
 from receiver.jsonbody import JSON, canonical, parse_json
 from storage.records import NewEvent, Refused
-
-if TYPE_CHECKING:
-    from receiver.errors import InvalidJSON
 
 DELIVERY_ID_HEADERS: Final = {
     "klen": "X-Klen-Delivery-ID",
@@ -76,6 +74,14 @@ def read_event(delivery: Delivery) -> NewEvent:
         *found[:-1],
         " ".join(flags) or None,
     )
+
+
+def read_delivery(delivery: Delivery) -> NewEvent | Refused:
+    """The row for a delivery, whatever it is."""
+    try:
+        return read_event(delivery)
+    except InvalidJSON as error:
+        return refused(delivery, error)
 
 
 def refused(delivery: Delivery, error: InvalidJSON) -> Refused:

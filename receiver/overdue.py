@@ -13,9 +13,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver import logs
+from receiver import logs, reading
 from receiver.clock import to_iso
-from receiver.events import Overdue, reading
+from receiver.events import Overdue
 from receiver.intake import Delivery, read_event
 from receiver.state import encode, recalled
 from storage.calendar import NewOverdue

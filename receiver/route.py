@@ -8,20 +8,20 @@ back every event behind it.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from receiver import logs
 from receiver.clock import to_datetime
 from receiver.events import parse_event
-from receiver.folding import Folding, rows_of
-from receiver.jsonbody import parse_json
+from receiver.folding import fold_batch
 from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
 from receiver.twins import without_twins
-from receiver.words import words_of
 from storage.calendar import ChangeRecord
-from storage.work import NewRun, Routing
+from storage.work import NewRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,21 +29,26 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.counts import Counts
     from receiver.events.calendar import Known
+    from receiver.folding import FoldedBatch, FoldedEvent
     from receiver.plugins import Handler
     from storage.log import EventLog
-    from storage.work import Unrouted
+    from storage.work import Routing, Unrouted
 
-BATCH: Final = 512
-"""Events per transaction, half of it while much comes in: some 20 milliseconds for which senders wait."""
+BATCH: Final = 128
+"""Events per transaction."""
+SMALL_BATCH: Final = 32
+"""The same while much comes in: some two milliseconds for which senders wait."""
 GATHER_SECONDS: Final = 0.02
 """What comes within this time is routed together, so that under load routing takes little from intake."""
-SLICE: Final = 16
-"""Events that are decided about in one turn of the loop."""
+LITTLE: Final = 100
+"""Events a second that intake may take in before routing heeds it at all."""
 MODEST: Final = 1_000
-"""Events a second that intake may take in before routing makes room for it. With so many routing rests as
-long as it works, with twice as many four times as long: what is recorded can wait, its senders cannot."""
+"""With so many a second routing rests as long as it works, with twice as many four times as long: what is
+recorded can wait, its senders cannot."""
 METER_SECONDS: Final = 0.02
 """Over how long that is measured."""
+LASTING: Final = 0.7
+"""What is left of it, at least, each time it is measured again."""
 MOST_HINTS: Final = 50
 """Event types come from outside; hints are not given for ever."""
 
@@ -68,6 +73,8 @@ class Router:
         self._sweep = Sweep("routing", self._batch)
         self._gathering: asyncio.TimerHandle | None = None
         self._intake = _Meter()
+        self._next: FoldedBatch | None = None
+        """What was looked at ahead."""
         self._hinted: set[str | None] = set()
         self._logger = logs.get("route")
         self.replace(handlers)
@@ -97,49 +104,72 @@ class Router:
 
     async def _batch(self) -> bool:
         """Route one batch; whether there may be another one at once."""
-        most = BATCH if self._intake.per_second() < MODEST else BATCH // 2
-        events = await self._log.unrouted(most)
-        if not events:
+        began = time.monotonic()
+        folded, self._next = await self._surveyed(), None
+        if not folded.events:
             return False
-        folding = Folding()
-        routings = await without_twins(self._log, events, await self._routings(events, folding))
-        if not await self._log.route(routings, now_ms=self._clock.now_ms(), states=folding.states()):
-            return True  # somebody else has changed what is known; nothing was recorded
+        events = [one.event for one in folded.events]
+        routings = await without_twins(self._log, events, [self._routing(one) for one in folded.events])
+        route = self._log.route(routings, now_ms=self._clock.now_ms(), states=folded.states)
+        if self._is_busy():
+            routed = await route
+        else:  # the log goes on with the next batch while the runs of this one begin
+            routed, self._next = await asyncio.gather(route, self._survey())
+        if routed:  # else somebody else has changed what is known, and nothing was recorded
+            self._tell(events, routings)
+        await self._rest(time.monotonic() - began)
+        if self._next is None or self._next.events:
+            return True
+        self._next = None
+        return False
+
+    async def _surveyed(self) -> FoldedBatch:
+        """The next events: those that were looked at already, or which there are now."""
+        if self._next is None or self._next.with_bodies < self._need_bodies():
+            return await self._survey()
+        return self._next
+
+    async def _survey(self) -> FoldedBatch:
+        look = partial(fold_batch, with_bodies=self._need_bodies())
+        return await self._log.survey(look, SMALL_BATCH if self._is_busy() else BATCH)
+
+    def _need_bodies(self) -> bool:
+        return any(handler.where for handler in self._handlers)
+
+    def _is_busy(self) -> bool:
+        return self._intake.per_second() > LITTLE
+
+    def _tell(self, events: Sequence[Unrouted], routings: Sequence[Routing]) -> None:
+        """Count what was routed, and tell of its runs."""
         for event, routing in zip(events, routings, strict=True):
             self._counts.routed(event.event_type, routing.verdict, routing.runs)
         names = {run.handler for routing in routings for run in routing.runs}
         if names:
             self._on_runs(names)
-        return len(events) == most
 
-    async def _routings(self, events: Sequence[Unrouted], folding: Folding) -> list[Routing]:
-        """Decide about each event, slice by slice, and let intake go first."""
-        routings: list[Routing] = []
-        for start in range(0, len(events), SLICE):
-            began = time.monotonic()
-            routings += [self._routing(event, folding) for event in events[start : start + SLICE]]
-            worked = time.monotonic() - began
-            await asyncio.sleep(worked * (self._intake.per_second() / MODEST) ** 2)
-        return routings
+    async def _rest(self, worked: float) -> None:
+        """Let intake go first, for as long as much comes in."""
+        rested_from = time.monotonic()
+        while (rate := self._intake.per_second()) > LITTLE:
+            left = worked * (rate / MODEST) ** 2 - (time.monotonic() - rested_from)
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, METER_SECONDS))
 
-    def _routing(self, event: Unrouted, folding: Folding) -> Routing:
-        body = parse_json(event.body)
-        folded = folding.add(event, body)
-        changes = tuple(ChangeRecord(*change) for change in folded.changes)
-        known = folded.state.calendar_event if folded.state else None
+    def _routing(self, folded: FoldedEvent) -> Routing:
+        """Choose the handlers of an event."""
+        event, routing = folded.event, folded.routing
+        if folded.error is not None:
+            self._logger.error(
+                "event was not folded into its calendar event", event_id=event.event_id, error=folded.error
+            )
+        changes = [ChangeRecord.of(*change) for change in routing.changes]
+        known = None if folded.known is None else json.loads(folded.known)
         takers = takers_of(event, self._handlers, changes, known)
         if not takers:
             self._suggest(event.event_type)
-        return Routing(
-            seq=event.seq,
-            source=event.source,
-            subject=event.subject,
-            runs=runs_of(takers, folded.verdict),
-            words=words_of(body),
-            number=event.number,
-            verdict=folded.verdict,
-            changes=rows_of(folded.changes),
-        )
+            return routing
+        return routing._replace(runs=runs_of(takers, routing.verdict))
 
     def _suggest(self, event_type: str | None) -> None:
         """Once per type, log the handler that would catch an event nobody wants."""
@@ -165,7 +195,8 @@ class _Meter:
     def per_second(self) -> float:
         elapsed = time.monotonic() - self._since
         if elapsed >= METER_SECONDS:
-            self._rate = self._count / elapsed
+            # Routing itself slows intake down, which must not look as if there were less to take in.
+            self._rate = max(self._count / elapsed, self._rate * LASTING)
             self._since, self._count = time.monotonic(), 0
         return self._rate
 

@@ -17,9 +17,10 @@ from receiver import logs
 from receiver.answers import acknowledgement, refusal
 from receiver.counts import Counts, known_type
 from receiver.errors import InvalidJSON, PayloadTooLarge, Rejected, Unavailable, UnsupportedEncoding
-from receiver.intake import DELIVERY_ID_HEADERS, KEPT_HEADERS, Delivery, read_event, refused
+from receiver.intake import DELIVERY_ID_HEADERS, KEPT_HEADERS, Delivery, read_delivery
 from receiver.traces import Traces
 from storage.errors import StorageError
+from storage.records import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from receiver.clock import Clock
     from receiver.signing import Verifier
     from storage.log import EventLog
-    from storage.records import Appended, NewEvent
+    from storage.records import Taken
 
 __all__ = ["Intake", "Source", "Taking"]
 
@@ -120,38 +121,28 @@ class Taking:
         )
 
     def _record(self, request: _Request, delivery: Delivery) -> None:
-        log = self.intake.log
-        try:
-            event = read_event(delivery)
-        except InvalidJSON as error:
-            kept = self._deadlines.within(log.quarantine(refused(delivery, error)))
-            kept.add_done_callback(partial(self._quarantined, request, error))
-        else:
-            stored = self._deadlines.within(log.append(event))
-            stored.add_done_callback(partial(self._stored, request, event))
+        taken = self._deadlines.within(self.intake.log.take_in(delivery, read_delivery, request.size))
+        taken.add_done_callback(partial(self._taken, request))
 
-    def _quarantined(self, request: _Request, error: InvalidJSON, kept: asyncio.Future[int | None]) -> None:
+    def _taken(self, request: _Request, taken: asyncio.Future[Taken | Unreadable]) -> None:
         try:
-            self._deadlines.met(kept)
-        except Exception as failure:  # noqa: BLE001 -- as in `take`
-            self._refuse(request, failure)
-        else:
+            outcome = self._deadlines.met(taken)
+            if isinstance(outcome, Unreadable):
+                self._refuse(request, InvalidJSON(outcome.reason))
+            else:
+                self._acknowledge(request, outcome)
+        except Exception as error:  # noqa: BLE001 -- as in `take`
             self._refuse(request, error)
 
-    def _stored(self, request: _Request, event: NewEvent, stored: asyncio.Future[Appended]) -> None:
-        try:
-            self._acknowledge(request, event, self._deadlines.met(stored))
-        except Exception as failure:  # noqa: BLE001 -- as in `take`
-            self._refuse(request, failure)
-
-    def _acknowledge(self, request: _Request, event: NewEvent, appended: Appended) -> None:
+    def _acknowledge(self, request: _Request, taken: Taken) -> None:
+        appended = taken.appended
         outcome = "duplicate" if appended.duplicate else "accepted"
         if not appended.duplicate:
             self.intake.on_event()
         if appended.id_reused:
             self._logger.warning("delivery id came back with other content", event_id=appended.event_id)
         seconds = time.monotonic() - request.began
-        event_type = known_type(event.event_type)
+        event_type = known_type(taken.event_type)
         self.intake.traces.received(
             appended.event_id, seconds, source=self._source.name, event_type=event_type, outcome=outcome
         )
@@ -161,7 +152,7 @@ class Taking:
             event_type=event_type,
             bytes=request.size,
             ms=round(seconds * 1000, 1),
-            **({"flags": event.flags} if event.flags else {}),
+            **({"flags": taken.flags} if taken.flags else {}),
         )
         self.count(outcome, seconds)
         request.answer(acknowledgement(outcome, appended.event_id))

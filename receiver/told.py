@@ -13,7 +13,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from receiver.events import reading
+from receiver import reading
+from receiver.shapes import OVERDUE
 
 if TYPE_CHECKING:
     from receiver.jsonbody import JSON
@@ -32,8 +33,6 @@ _NEVER_NULL: Final = frozenset({"id", "uuid", "title", "status", "start_time", "
 """Where the vendor requires a value, null is none."""
 _IMPLIED: Final = {"calendar.cancelled": "cancelled", "calendar.completed": "completed"}
 """The status of an event that does not carry it."""
-_OURS: Final = "klenhook.overdue"
-"""Made from what is known, so it tells nothing."""
 _TIMES: Final = frozenset({"start_time", "end_time", *PREVIOUS})
 _PART: Final = f"{CUSTOMER}."
 _CLEAN: Final = frozenset({bool, int, type(None)})
@@ -70,7 +69,7 @@ def told(
     if not isinstance(body, dict) or not isinstance(calendar_event, dict):
         return None
     event_type = reading.text(body.get("event_type"))
-    if event_type == _OURS:
+    if event_type == OVERDUE:  # made from what is known, so it tells nothing
         return None
     fields = _fields(calendar_event)
     if event_type in _IMPLIED:

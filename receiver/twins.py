@@ -48,10 +48,8 @@ def _may_be_one(event: Unrouted, routing: Routing) -> bool:
 
 async def _latest(log: EventReader, event: Unrouted) -> HistoryRecord | None:
     """The last event of this kind about the same calendar event, among those that are routed."""
-    if event.known is None:  # there is none, as for each new booking
-        return None
-    if event.number is None:
-        return None
+    if event.number is None or event.known is None or not event.known.was_found:
+        return None  # as for nearly all
     return await log.latest(event.number, event.event_type)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from storage.errors import LogUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from storage.log import EventLog
     from storage.reader import EventReader
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["back_up_log", "check_log", "holder", "open_log", "open_reader", "start_writer"]
 
 
-def start_writer() -> WriterProcess:
-    """Start a process for `open_log` to write in: earlier, since it takes its time to get ready."""
+def start_writer(modules: Sequence[str] = ()) -> WriterProcess:
+    """Start a process for `open_log` to write in: earlier, since it takes its time to get ready.
+
+    `modules` have the functions that `EventLog.take_in` and `survey` will be given.
+    """
     from storage.sqlite.beside import WriterProcess  # noqa: PLC0415 -- a driver is loaded when it is wanted
 
-    return WriterProcess()
+    return WriterProcess(modules)
 
 
 async def open_log(url: str, *, beside: WriterProcess | None = None) -> EventLog:

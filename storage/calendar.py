@@ -6,8 +6,9 @@ goes with its revision, so that none is put in the place of one that nobody has 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from storage.records import NewEvent, Origin
@@ -20,6 +21,11 @@ class ChangeRecord(NamedTuple):
     before: dict[str, Any]
     after: dict[str, Any]
     reason: str | None
+
+    @classmethod
+    def of(cls, name: str, before: str | None, after: str | None, reason: str | None) -> Self:
+        """From what is stored."""
+        return cls(name, json.loads(before) if before else {}, json.loads(after) if after else {}, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class StoredState(NamedTuple):
     revision: int
     calendar_event: str
     memory: str
+    was_found: bool = False
+    """Whether any of its events came from a comparison with the vendor."""
 
 
 class NewState(NamedTuple):

@@ -7,16 +7,16 @@ calendars or handlers' code may show on this side.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from storage.reader import EventReader
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from storage.calendar import NewOverdue, NewState, Restated
     from storage.errors import LogBroken
-    from storage.records import Appended, Damage, LogVitals, NewEvent, Refused
+    from storage.records import Appended, Damage, LogVitals, NewEvent, Refused, Taken, Unreadable
     from storage.removal import Erasure, Limits, Pruned, Rewriting, StoredItem
     from storage.work import (
         Claimed,
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         Routing,
         Unrouted,
     )
+
+D = TypeVar("D")
+T = TypeVar("T")
 
 
 class EventLog(EventReader, Protocol):
@@ -56,6 +59,16 @@ class EventLog(EventReader, Protocol):
         """
         ...
 
+    def take_in(
+        self, delivery: D, read: Callable[[D], NewEvent | Refused], size: int
+    ) -> Awaitable[Taken | Unreadable]:
+        """Record what `read` makes of a delivery: an event as `append` does, or a body for quarantine.
+
+        `read` is a pure function of a module, and quick: it may be called in another process, where the log
+        is written. `size` is the delivery's in memory, in bytes.
+        """
+        ...
+
     async def quarantine(self, refused: Refused) -> int | None:
         """Keep a signed body that could not be read; None when it is kept already or the room is used up."""
         ...
@@ -66,6 +79,10 @@ class EventLog(EventReader, Protocol):
 
     async def unrouted(self, limit: int) -> list[Unrouted]:
         """The oldest events without a routing, in log order, with what is known of their calendar events."""
+        ...
+
+    async def survey(self, look: Callable[[list[Unrouted]], T], limit: int) -> T:
+        """What `look` makes of what `unrouted` gives. It is called as `take_in` calls `read`."""
         ...
 
     async def route(

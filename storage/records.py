@@ -59,6 +59,20 @@ class Appended(NamedTuple):
     """New content under a delivery id that an earlier event came with."""
 
 
+class Taken(NamedTuple):
+    """What became of a delivery that was read where the log is written, and what was read."""
+
+    appended: Appended
+    event_type: str | None
+    flags: str | None
+
+
+class Unreadable(NamedTuple):
+    """What became of one whose body could not be read: it is in quarantine, if there was room."""
+
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """A signed body that could not be read, kept in quarantine."""

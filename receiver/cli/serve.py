@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from receiver.reload import ReloadError
 
+BESIDE: Final = ("receiver.intake", "receiver.folding")
+"""What reads deliveries and events where the log is written."""
 LAST_SECONDS: Final = 3.0
 """What is left when the service has stopped, and does not end by itself, gets so long."""
 
@@ -39,7 +41,7 @@ def serve(config_path: str | None, *, watched: bool) -> None:
     """
     from storage import open_log, start_writer
 
-    writer = start_writer()  # it gets ready while we do
+    writer = start_writer(BESIDE)  # it gets ready while we do
     config = load(config_path)
     from receiver import logs
     from receiver.service import Service

@@ -1,4 +1,4 @@
-"""The vendor's webhooks as typed events, and the columns the log keeps of them.
+"""The vendor's webhooks as typed events.
 
 Everything here is pure: a body or a parsed value in, a frozen value out. Bodies are typed when they are
 read, not when they are stored, so a change at the vendor never needs a change of rows.
@@ -48,7 +48,6 @@ from receiver.events.changed import (
     given,
     wanted,
 )
-from receiver.events.extract import Columns, columns
 from receiver.events.overdue import Overdue
 from receiver.events.parse import EVENT_TYPES, event_class, event_class_of, parse_event
 
@@ -75,7 +74,6 @@ __all__ = [
     "CallTranscript",
     "Cancelled",
     "Changed",
-    "Columns",
     "Completed",
     "ConferenceChanged",
     "Confirmed",
@@ -91,7 +89,6 @@ __all__ = [
     "Retitled",
     "StatusChanged",
     "UnknownEvent",
-    "columns",
     "event_class",
     "event_class_of",
     "given",

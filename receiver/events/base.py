@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from receiver.events import reading
+from receiver import reading
 from storage.records import Origin
 
 __all__ = [

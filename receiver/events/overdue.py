@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from receiver.events.base import Instant, Text  # noqa: TC001 -- pydantic reads the annotations
 from receiver.events.calendar import AnyCalendarEvent
+from receiver.shapes import OVERDUE
 
 __all__ = ["Overdue"]
 
@@ -13,7 +14,7 @@ __all__ = ["Overdue"]
 class Overdue(AnyCalendarEvent):
     """A webhook was due, by what is known of the appointment, and did not come; `origin` is `watchdog`."""
 
-    type_name: ClassVar[str] = "klenhook.overdue"
+    type_name: ClassVar[str] = OVERDUE
 
     expected: Text = None
     """The webhook: `calendar.completed` or `calendar.reminder`."""

@@ -1,7 +1,7 @@
 """From a stored body to the typed event: which class a payload is read as, and the reading.
 
-The rule easiest to break: the type's name alone does not decide. A known name on a shape that cannot be
-read (a calendar webhook that does not say which calendar event) is an `UnknownEvent`, never an error.
+The rule easiest to break: the type's name alone does not decide. What has not the shape of its name
+(`shapes`) is an `UnknownEvent`, never an error.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver import reading
 from receiver.errors import EventError, InvalidJSON
-from receiver.events import calendar, calls, reading
+from receiver.events import calendar, calls
 from receiver.events.base import AnyEvent, UnknownEvent, nested
 from receiver.events.overdue import Overdue
 from receiver.jsonbody import parse_json
+from receiver.shapes import MAX_EVENT_TYPE, readable_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from receiver.jsonbody import JSON
     from storage.records import Origin
 
-__all__ = ["EVENT_TYPES", "MAX_EVENT_TYPE", "event_class", "event_class_of", "parse_event"]
+__all__ = ["EVENT_TYPES", "event_class", "event_class_of", "parse_event"]
 
 EVENT_TYPES: Final[Mapping[str, type[AnyEvent]]] = MappingProxyType(
     {
@@ -44,9 +46,6 @@ EVENT_TYPES: Final[Mapping[str, type[AnyEvent]]] = MappingProxyType(
 )
 """Every webhook of the vendor by its name."""
 
-MAX_EVENT_TYPE: Final = 100
-"""Characters of a type's name that are kept; the vendor's longest has 18."""
-
 
 def event_class(event_type: str | None) -> type[AnyEvent]:
     """The class of that name; `UnknownEvent` for any other name. What a body is read as may differ."""
@@ -55,22 +54,7 @@ def event_class(event_type: str | None) -> type[AnyEvent]:
 
 def event_class_of(value: JSON) -> type[AnyEvent]:
     """The class that a parsed body is read as, by its type and its shape."""
-    event_type = value.get("event_type") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or not isinstance(event_type, str):
-        return UnknownEvent
-    if event_type.startswith(("calendar.", Overdue.type_name)) and not _identifies(
-        value.get("calendar_event")
-    ):
-        return UnknownEvent
-    return event_class(event_type)
-
-
-def _identifies(calendar_event: object) -> bool:
-    """Whether it is an object that says which calendar event it is."""
-    return isinstance(calendar_event, dict) and (
-        reading.integer(calendar_event.get("id")) is not None
-        or reading.uuid(calendar_event.get("uuid")) is not None
-    )
+    return event_class(readable_as(value))
 
 
 def parse_event(

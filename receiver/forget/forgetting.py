@@ -11,8 +11,8 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.columns import columns
 from receiver.errors import ReceiverError
-from receiver.events import columns
 from receiver.folding import new_state, rows_of
 from receiver.forget.finding import Found, find, read
 from receiver.forget.redact import Placeholders, redacted, without_mentions

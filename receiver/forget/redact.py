@@ -12,7 +12,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.events import reading
+from receiver import reading
 from receiver.jsonbody import canonical
 from receiver.words import FORGOTTEN
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from receiver.events import reading
+from receiver import reading
 from receiver.events.base import Model
 from receiver.klen.errors import KlenError, NoAnswer, OddAnswer, ServerError
 from receiver.klen.models import Availability, EventDetails, EventPage, Made

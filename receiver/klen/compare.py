@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver import reading
 from receiver.clock import to_datetime
-from receiver.events import reading
 from receiver.samples import to_body
 from receiver.told import CUSTOMER, PREVIOUS, TERMINAL, same, told
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from receiver.events import EVENT_TYPES
-from receiver.events.parse import MAX_EVENT_TYPE
+from receiver.shapes import MAX_EVENT_TYPE
 
 
 def hint(event_type: str | None) -> str:

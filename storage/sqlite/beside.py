@@ -22,6 +22,7 @@ from storage.sqlite.frames import Frames, frame
 from storage.sqlite.writer import Waiting, Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from storage.sqlite.commit import State
@@ -30,19 +31,22 @@ PROGRAM: Final = [sys.executable, "-P", "-m", "storage.sqlite.writing"]
 """-P: a folder `storage` where the service is started must not get in the way."""
 CLOSE: Final = None
 """What it is sent to close the log and end."""
-TOGETHER: Final = 16
+TOGETHER: Final = 32
 """Tasks that are sent on before the turn of the loop ends, so that writing begins meanwhile."""
 
 
 class WriterProcess:
     """The process, before it knows what to write."""
 
-    def __init__(self) -> None:
-        """Start it. It gets ready by itself, and ends when this object's socket is closed."""
+    def __init__(self, modules: Sequence[str] = ()) -> None:
+        """Start it. It gets ready by itself, and ends when this object's socket is closed.
+
+        It imports the modules when the log is open: what it is given to call is in there.
+        """
         self.socket, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 -- our own module
-                [*PROGRAM, str(theirs.fileno())],
+                [*PROGRAM, str(theirs.fileno()), *modules],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # Ctrl-C in a terminal is for the service
@@ -84,10 +88,11 @@ class ProcessWriter(Writer):
     def _queued(self, operation: Any, item: Any, size: int) -> asyncio.Future[Any]:
         future = super()._queued(operation, item, size)
         if len(self._queue) >= TOGETHER:
-            self._wake()
+            self.hand_on()
         return future
 
-    def _wake(self) -> None:
+    def hand_on(self) -> None:
+        """See `Writer.hand_on`."""
         assert self._transport is not None  # noqa: S101 -- `open` has set it
         while self._queue:
             batch = self._take()
@@ -132,7 +137,7 @@ class ProcessWriter(Writer):
     async def close(self) -> None:
         """See `Writer.close`."""
         assert self._transport is not None  # noqa: S101 -- `open` has set it
-        self._wake()
+        self.hand_on()
         self._closing = True
         if self.state.broken is None:
             self._transport.write(frame(CLOSE))

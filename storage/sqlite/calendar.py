@@ -53,10 +53,11 @@ _CHANGE: Final = ("INSERT INTO change (seq, place, name, before, after, reason) 
 def states(connection: sqlite3.Connection, subjects: Collection[int]) -> dict[int, StoredState]:
     """What is known of these."""
     return {
-        number: StoredState(revision, calendar_event, memory)
+        number: StoredState(revision, calendar_event, memory, bool(was_found))
         for places, values in chunks([(subject,) for subject in subjects], 1)
-        for number, revision, calendar_event, memory in connection.execute(
-            "SELECT subject_id, revision, calendar_event, memory FROM state "  # noqa: S608 -- placeholders only
+        for number, revision, calendar_event, memory, was_found in connection.execute(
+            "SELECT subject_id, revision, calendar_event, memory, EXISTS (SELECT 1 FROM routing "  # noqa: S608 -- placeholders only
+            "CROSS JOIN found USING (seq) WHERE routing.subject_id = state.subject_id) FROM state "
             f"WHERE subject_id IN (VALUES {places})",
             values,
         )
@@ -149,7 +150,7 @@ def changes_of(connection: sqlite3.Connection, seq: int) -> list[ChangeRecord]:
     rows = connection.execute(
         "SELECT name, before, after, reason FROM change WHERE seq = ? ORDER BY place", (seq,)
     )
-    return [_change(*row) for row in rows]
+    return [ChangeRecord.of(*row) for row in rows]
 
 
 CHANGES: Final = (
@@ -274,8 +275,4 @@ def latest(connection: sqlite3.Connection, subject: int, event_type: str | None)
 
 def changes_in(text: str) -> tuple[ChangeRecord, ...]:
     """What `CHANGES` gave."""
-    return () if text == "[]" else tuple(_change(*change) for change in json.loads(text))
-
-
-def _change(name: str, before: str | None, after: str | None, reason: str | None) -> ChangeRecord:
-    return ChangeRecord(name, json.loads(before or "{}"), json.loads(after or "{}"), reason)
+    return () if text == "[]" else tuple(ChangeRecord.of(*change) for change in json.loads(text))

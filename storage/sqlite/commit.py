@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 BATCH_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SYNC_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 """The bounds of what is counted: a good drive syncs in less than a millisecond, a spinning disk in 16."""
+MOST_ROWS: Final = 512
+"""A batch's rows. Beyond that little throughput is won and each waiter waits longer."""
+PROBE_SECONDS: Final = 1.0
+"""How often a log that could not be written is tried again."""
 RETRY_SECONDS: Final = 0.05
 """How long a lock of somebody else is left alone, besides what SQLite waits for it."""
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from storage.records import LogVitals
 from storage.sqlite import append, calendar, due, effects, operations, read, runs, search, vitals
@@ -24,7 +24,7 @@ from storage.sqlite.reader import SqliteReader
 from storage.sqlite.writer import ThreadWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from storage.calendar import NewOverdue, NewState, Restated
     from storage.errors import LogBroken
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         Damage,
         NewEvent,
         Refused,
+        Taken,
+        Unreadable,
     )
     from storage.removal import Erasure, Limits, Pruned, Rewriting, StoredItem
     from storage.sqlite.beside import WriterProcess
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
         Routing,
         Unrouted,
     )
+
+D = TypeVar("D")
+T = TypeVar("T")
 
 ROW_BYTES: Final = 512
 """What an event takes in memory beside its body, for the bound on the queue."""
@@ -111,6 +116,12 @@ class SqliteLog(SqliteReader):
         """See `EventLog.append`."""
         return self._writer.do(operations.append, event, len(event.body) + ROW_BYTES)
 
+    def take_in(
+        self, delivery: D, read: Callable[[D], NewEvent | Refused], size: int
+    ) -> Awaitable[Taken | Unreadable]:
+        """See `EventLog.take_in`."""
+        return self._writer.do(operations.take_in, (read, delivery), size + ROW_BYTES)
+
     async def quarantine(self, refused: Refused) -> int | None:
         """See `EventLog.quarantine`."""
         return await self._writer.do(operations.quarantine, refused, len(refused.body) + ROW_BYTES)
@@ -122,6 +133,10 @@ class SqliteLog(SqliteReader):
     async def unrouted(self, limit: int) -> list[Unrouted]:
         """See `EventLog.unrouted`."""
         return await self._writer.alone(partial(read.unrouted, limit=limit))
+
+    async def survey(self, look: Callable[[list[Unrouted]], T], limit: int) -> T:
+        """See `EventLog.survey`."""
+        return await self._writer.alone(partial(read.survey, look, limit))
 
     async def route(
         self, routings: Sequence[Routing], *, now_ms: int, states: Sequence[NewState] = ()
@@ -147,7 +162,9 @@ class SqliteLog(SqliteReader):
         live: bool = True,
     ) -> list[Claimed]:
         """See `EventLog.claim`."""
-        return await self._writer.do(operations.claim, (owner, capacity, replays, live, now_ms))
+        claimed = self._writer.do(operations.claim, (owner, capacity, replays, live, now_ms))
+        self._writer.hand_on()  # now, and not behind the runs that this turn of the loop begins
+        return await claimed
 
     async def finish(self, outcome: Outcome) -> Finished:
         """See `EventLog.finish`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from storage.records import NewEvent, Refused, Taken, Unreadable
 from storage.sqlite import calendar
 from storage.sqlite.append import Appender
 from storage.sqlite.forget import Forgetting
@@ -19,10 +20,10 @@ from storage.sqlite.replay import Replays
 from storage.sqlite.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from storage.calendar import NewOverdue
-    from storage.records import Appended, NewEvent, Refused
+    from storage.records import Appended
     from storage.removal import Rewriting
     from storage.work import Claimed, NewReconciliation, ReconcileBatch, ReplayBatch
 
@@ -49,6 +50,23 @@ class WritingConnection(sqlite3.Connection):
 def append(connection: WritingConnection, events: list[NewEvent]) -> list[Appended]:
     """See `Appender.append`."""
     return connection.appender.append(connection, events)
+
+
+def take_in(
+    connection: WritingConnection, items: list[tuple[Callable[[Any], NewEvent | Refused], Any]]
+) -> list[Taken | Unreadable]:
+    """Record what each delivery is read as: the events together, bodies that could not be read one by one."""
+    found = [read(delivery) for read, delivery in items]
+    events = [one for one in found if isinstance(one, NewEvent)]
+    appended = iter(connection.appender.append(connection, events))
+    bodies = [one for one in found if isinstance(one, Refused)]
+    connection.appender.quarantine(connection, bodies)
+    return [
+        Taken(next(appended), one.event_type, one.flags)
+        if isinstance(one, NewEvent)
+        else Unreadable(one.reason)
+        for one in found
+    ]
 
 
 def quarantine(connection: WritingConnection, bodies: list[Refused]) -> list[int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from storage.records import (
     AttemptRecord,
@@ -29,11 +29,13 @@ from storage.sqlite.subjects import Resolution
 from storage.work import StoredValue, Unrouted, subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from storage.records import Selection
     from storage.states import RunState
+
+T = TypeVar("T")
 
 _RECORD: Final = (
     "seq, event_id, source, event_type, calendar_event_uuid, calendar_event_id, occurred_at, received_at, "
@@ -181,6 +183,11 @@ def unrouted(connection: sqlite3.Connection, limit: int) -> list[Unrouted]:
     return [
         _unrouted(*row, number, states.get(number or 0)) for row, number in zip(rows, numbers, strict=True)
     ]
+
+
+def survey(look: Callable[[list[Unrouted]], T], limit: int, connection: sqlite3.Connection) -> T:
+    """What `look` makes of `unrouted`."""
+    return look(unrouted(connection, limit))
 
 
 def unrouted_from(rows: Iterable[tuple[Any, ...]]) -> list[Unrouted]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from storage.errors import LogBroken, LogUnavailable
 from storage.sqlite.apart import apart
-from storage.sqlite.commit import Committer, State
+from storage.sqlite.commit import MOST_ROWS, PROBE_SECONDS, Committer, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -29,15 +29,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST_ROWS: Final = 512
-"""A batch's rows. Beyond that little throughput is won and each waiter waits longer."""
 MOST_BYTES: Final = 8 * 1024 * 1024
 """A batch's bodies."""
 QUEUE_ROWS: Final = 10_000
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 """What may wait. Above it callers wait for room, until their own deadline."""
-PROBE_SECONDS: Final = 1.0
-"""How often a log that could not be written is tried again."""
 
 
 class Waiting(NamedTuple):
@@ -125,11 +121,11 @@ class Writer(ABC):
 
     def _kick(self) -> None:
         self._kicked = False
-        self._wake()
+        self.hand_on()
 
     @abstractmethod
-    def _wake(self) -> None:
-        """There is something in the queue."""
+    def hand_on(self) -> None:
+        """Have what is in the queue written."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -184,7 +180,8 @@ class ThreadWriter(Writer):
         self._thread = threading.Thread(target=self._run, name="klenhook-writer", daemon=True)
         self._thread.start()
 
-    def _wake(self) -> None:
+    def hand_on(self) -> None:
+        """See `Writer.hand_on`."""
         self._awake.set()
 
     async def close(self) -> None:

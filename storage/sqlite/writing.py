@@ -1,6 +1,8 @@
 """The process that writes a log for the service that started it; see `beside.py` for the other end.
 
-    python -m storage.sqlite.writing DESCRIPTOR
+    python -m storage.sqlite.writing DESCRIPTOR [MODULE ...]
+
+The modules are those of functions that it will be given to call.
 
 The rule easiest to break: it ends with the service. When the socket ends, it leaves everything as a killed
 service would, and the next start recovers; it never tidies up on its own.
@@ -8,6 +10,8 @@ service would, and the next start recovers; it never tidies up on its own.
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import selectors
 import signal
@@ -18,10 +22,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from storage.errors import StorageError
-from storage.sqlite.commit import Committer
+from storage.sqlite.commit import MOST_ROWS, PROBE_SECONDS, Committer
 from storage.sqlite.frames import Frames, frame
 from storage.sqlite.opening import open_file
-from storage.sqlite.writer import MOST_ROWS, PROBE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +32,13 @@ if TYPE_CHECKING:
     from storage.sqlite.opening import Opened
 
 RECEIVE_BYTES: Final = 1024 * 1024
+YOUNG_OBJECTS: Final = 10_000
+"""New objects after which the collector looks through them: those of many rows, not of a few."""
 LOCK_SECONDS: Final = 10.0
 """How long a lock of somebody else is waited for; no sender waits longer."""
 
 
-def main(descriptor: str) -> None:
+def main(descriptor: str, *modules: str) -> None:
     """Open the log that is named first, say so, and write until told to close it."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # systemd sends them to all; the service decides
@@ -49,6 +54,12 @@ def main(descriptor: str) -> None:
         end.sendall(frame(error))
         return
     end.sendall(frame((opened.migrated, opened.recovered)))
+    for module in modules:
+        importlib.import_module(module)
+    # What is there now stays; the collector need not look at it again, nor after every few rows.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
     Writing(end, frames, opened, service).run()
 
 

@@ -64,6 +64,18 @@ async def test_what_has_changed_meanwhile_is_refused(log: EventLog) -> None:
     assert await log.count(Selection(calendar_event=UUIDS[0])) == 2
 
 
+async def test_events_tell_whether_their_calendar_event_was_ever_found_so(log: EventLog) -> None:
+    """Not those about others, nor about one that only webhooks have told of."""
+    await log.append(new_event(calendar_event_uuid=UUIDS[1], calendar_event_id=8))
+    await log.record_found(batch(await begun(log), found()))
+    await known(log)
+
+    for uuid in UUIDS[:3]:
+        await log.append(new_event(calendar_event_uuid=uuid))
+
+    assert [event.known and event.known.was_found for event in await log.unrouted(10)] == [True, False, None]
+
+
 async def test_a_calendar_event_is_known_by_either_name(log: EventLog) -> None:
     """By its uuid, else by its number, unless that belongs to another uuid; and in its own source only."""
     await log.append(new_event(calendar_event_uuid=UUIDS[0], calendar_event_id=7))

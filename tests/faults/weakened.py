@@ -11,11 +11,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from receiver.cli import main
-from storage.records import Appended
+from storage.records import Appended, Taken
 from storage.sqlite import beside, connection, writing
 from storage.sqlite.log import SqliteLog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from storage.records import NewEvent
 
 
@@ -24,31 +26,32 @@ def synchronous_normal() -> None:
     beside.PROGRAM[:] = [sys.executable, "-m", "tests.faults.weakened", "writing"]
 
 
-def write_without_sync(descriptor: str) -> None:
+def write_without_sync(descriptor: str, *modules: str) -> None:
     """The process that writes for `synchronous_normal`."""
     connection._WRITER_SETTINGS["synchronous"] = 1
-    writing.main(descriptor)
+    writing.main(descriptor, *modules)
 
 
 def answer_first() -> None:
     """The answer leaves before the commit."""
-    append = SqliteLog.append
-    under_way: set[asyncio.Task[Any]] = set()
+    take_in = SqliteLog.take_in
+    under_way: set[asyncio.Future[Any]] = set()
 
-    async def early(self: SqliteLog, event: NewEvent) -> Appended:
-        task = asyncio.ensure_future(append(self, event))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-        return Appended(event.event_id, duplicate=False)
+    async def early(self: SqliteLog, delivery: Any, read: Callable[[Any], Any], size: int) -> Taken:
+        storing = asyncio.ensure_future(take_in(self, delivery, read, size))
+        under_way.add(storing)
+        storing.add_done_callback(under_way.discard)
+        event: NewEvent = read(delivery)
+        return Taken(Appended(event.event_id, duplicate=False), event.event_type, event.flags)
 
-    SqliteLog.append = early  # type: ignore[method-assign]  # the point of it
+    SqliteLog.take_in = early  # type: ignore[method-assign]  # the point of it
 
 
 HOW = {"synchronous-normal": synchronous_normal, "answer-first": answer_first}
 
 if __name__ == "__main__":
     if sys.argv[1] == "writing":
-        write_without_sync(sys.argv[2])
+        write_without_sync(*sys.argv[2:])
     else:
         HOW[sys.argv.pop(1)]()
         main()

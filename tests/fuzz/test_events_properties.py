@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from receiver.columns import columns
 from receiver.errors import EventError, InvalidJSON
 from receiver.events import (
     EVENT_TYPES,
     AnyCalendarEvent,
     AnyCall,
     UnknownEvent,
-    columns,
     event_class_of,
     parse_event,
 )

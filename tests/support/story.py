@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.changes import fold
-from receiver.events import columns
+from receiver.columns import columns
 from receiver.told import told
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 import pytest
 
+from receiver.columns import Columns, columns
 from receiver.errors import EventError
 from receiver.events import (
     EVENT_TYPES,
@@ -23,13 +24,12 @@ from receiver.events import (
     CallFailed,
     CallStarted,
     CallTranscript,
-    Columns,
     UnknownEvent,
-    columns,
     event_class,
     parse_event,
 )
 from receiver.jsonbody import parse_json
+from receiver.shapes import KNOWN, OVERDUE, is_known
 
 if TYPE_CHECKING:
     from storage.records import Origin
@@ -402,3 +402,9 @@ def test_text_columns_are_short_and_storable() -> None:
     assert found.status is None
     event = parse(json.dumps(value).encode())
     assert event.event_type == found.event_type
+
+
+def test_the_names_that_have_a_class_are_those_that_are_known() -> None:
+    """What intake can tell without the classes agrees with them."""
+    assert set(KNOWN) == set(EVENT_TYPES)
+    assert all(is_known(name) == (event_class(name) is not UnknownEvent) for name in (*KNOWN, OVERDUE, "x"))

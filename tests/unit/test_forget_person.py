@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.events import columns
+from receiver.columns import columns
 from receiver.forget.person import Customer, Person, customer_of, texts_of
 from receiver.forget.redact import Placeholders, redacted, without_mentions
 from receiver.jsonbody import canonical, parse_json

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import receiver
+from receiver.cli.serve import BESIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,12 @@ PURE = (
     "retry.py",
     "signing.py",
     "keys.py",
+    "reading.py",
+    "shapes.py",
+    "columns.py",
     "intake.py",
+    "folding.py",
+    "words.py",
     "changes.py",
     "state.py",
     "told.py",
@@ -139,4 +145,14 @@ def test_importing_is_cheap(module: str) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
 
     heavy = {"pydantic", "pydantic_settings", "aiohttp", "rich", "sqlite3", "sqlite_utils", "structlog"}
+    assert set() == heavy & set(run.stdout.split())
+
+
+def test_what_reads_bodies_beside_the_log_is_light() -> None:
+    """The process that writes the log imports the functions it is given, and with them nothing heavy."""
+    names = ", ".join(["storage.sqlite.writing", *BESIDE])
+    code = f"import sys, {names}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    heavy = {"asyncio", "aiohttp", "pydantic", "rich", "structlog", "receiver.events"}
     assert set() == heavy & set(run.stdout.split())

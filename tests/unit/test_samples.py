@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from receiver.events import EVENT_TYPES, columns, parse_event
+from receiver.columns import columns
+from receiver.events import EVENT_TYPES, parse_event
 from receiver.jsonbody import parse_json
 from receiver.samples import SAMPLE_TYPES, assign, sample_event, to_body
 

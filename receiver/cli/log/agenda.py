@@ -92,7 +92,7 @@ def agenda(
 async def _booked(
     log: EventReader, start: datetime, end: datetime, as_of_ms: int | None
 ) -> list[dict[str, Any]]:
-    from receiver.events.reading import milliseconds
+    from receiver.reading import milliseconds
 
     span = milliseconds(start), milliseconds(end)
     records = []
@@ -117,7 +117,7 @@ async def _known(log: EventReader, known: CalendarEventRecord, as_of_ms: int | N
 
 def _record(known: CalendarEventRecord, about: dict[str, Any]) -> dict[str, Any]:
     from receiver.clock import to_iso
-    from receiver.events.reading import instant, milliseconds
+    from receiver.reading import instant, milliseconds
 
     customer = about.get("customer")
     parts = customer if isinstance(customer, dict) else {}

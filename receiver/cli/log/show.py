@@ -178,7 +178,7 @@ def change_object(change: Change | ChangeRecord) -> dict[str, Any]:
 
 def _minutes(change: Change | ChangeRecord) -> float | None:
     """How much later it begins."""
-    from receiver.events import reading
+    from receiver import reading
 
     before, after = (reading.instant(fields.get("start_time")) for fields in (change.before, change.after))
     return (after - before).total_seconds() / 60 if before and after else None

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from receiver.events import reading
-from receiver.events.base import UnknownEvent
-from receiver.events.parse import MAX_EVENT_TYPE, event_class, event_class_of
+from receiver import reading
+from receiver.shapes import MAX_EVENT_TYPE, is_known, readable_as
 
 if TYPE_CHECKING:
     from receiver.jsonbody import JSON
@@ -88,6 +87,6 @@ def _milliseconds(time: object) -> int | None:
 
 
 def _type_flags(event_type: str | None, body: dict[str, Any]) -> tuple[str, ...]:
-    if event_type is not None and event_class(event_type) is UnknownEvent:
+    if event_type is not None and not is_known(event_type):
         return ("unknown_type",)
-    return ("bad_shape",) if event_class_of(body) is UnknownEvent else ()
+    return ("bad_shape",) if readable_as(body) is None else ()
