@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from receiver import logs
 from receiver.attempt import Attempt, Ending, Tools
+from receiver.places import Places
 from receiver.sweep import SECONDS as SWEEP_SECONDS
 from receiver.sweep import Sweep
 from storage.errors import LogBroken, LogUnavailable
@@ -25,7 +26,7 @@ from storage.states import FINISHED
 from storage.work import Finished, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from receiver.clock import SteadyClock
     from receiver.counts import Counts
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
 RELEASE_SECONDS: Final = 2.0
 """What giving runs back may take when the service stops and the log cannot be written."""
-
-TURN: Final = 4
-"""A handler with a backlog may take this part of all places at its turn. If each of many handlers were given
-one place, asking for their runs would take longer than making them."""
 
 
 class Dispatcher:
@@ -75,8 +72,7 @@ class Dispatcher:
         self._owner = owner
         self._randomness = randomness
         self._tasks: set[asyncio.Task[None]] = set()
-        self._running: Counter[str] = Counter()
-        self._replaying: Counter[str] = Counter()
+        self._places = Places(counts)
         self._promising: list[str] = []
         """Handlers that may have due runs, in the order in which they are asked."""
         self._sweep = Sweep("dispatch", self._claim, on_sweep=lambda: self.wake(set(self._handlers)))
@@ -95,6 +91,7 @@ class Dispatcher:
         }
         if concurrency is not None:
             self._concurrency = concurrency
+        self._places.replace(self._handlers.values(), self._concurrency)
         self._promising = []
         self.wake(set(self._handlers))
 
@@ -142,9 +139,9 @@ class Dispatcher:
                 given_back = await self._log.release(self._owner, now_ms=self._clock.now_ms())
         except (TimeoutError, LogUnavailable):
             return  # the next start takes them back
-        if given_back:
+        if (running := given_back - self._places.ahead) > 0:
             self._logger.warning(
-                "handlers did not end in time; their runs wait for the next start", runs=given_back
+                "handlers did not end in time; their runs wait for the next start", runs=running
             )
 
     async def _claim(self) -> bool:
@@ -155,7 +152,7 @@ class Dispatcher:
             await self._recover()
         if jump_ms := self._clock.jump_ms():
             await self._follow(jump_ms)
-        capacity = self._capacity()
+        capacity = self._places.capacity(self._promising)
         if not capacity:
             return False
         for name in capacity:
@@ -165,55 +162,31 @@ class Dispatcher:
             self._owner,
             capacity,
             now_ms=self._clock.now_ms(),
-            replays=None if self._replays_only else self._replay_capacity(capacity),
+            replays=None if self._replays_only else self._places.for_replays(capacity),
             live=not self._replays_only,
         )
         taken = Counter(run.handler for run in claimed)
         # Where everything asked for was there, there may be more: ask again, behind the others.
         self.wake({name for name, most in capacity.items() if taken[name] == most})
         for run in claimed:
-            self._start(run, handlers[run.handler])
+            self._places.enter(run, handlers[run.handler])
+        self._begin()
         return bool(self._promising)
 
-    def _capacity(self) -> dict[str, int]:
-        """How many runs to ask for, per handler: the free places shared evenly, or in turns if many wait."""
-        free = self._concurrency - sum(self._running.values())
-        room = {name: self._room(name, free) for name in self._promising}
-        open_to_more = [name for name in self._promising if room[name] > 0]
-        even = max(1, free // max(1, len(open_to_more)))
-        capacity: dict[str, int] = {}
-        for name in open_to_more:
-            if free > 0:
-                share = max(even, min(self._concurrency // TURN, self._waiting(name)))
-                capacity[name] = min(share, room[name], free)
-                free -= capacity[name]
-        return capacity
-
-    def _waiting(self, name: str) -> int:
-        """About how many runs of the handler wait."""
-        return self._counts.unfinished[name] - self._running[name]
-
-    def _room(self, name: str, free: int) -> int:
-        limit = self._handlers[name].concurrency
-        return free if limit is None else min(free, limit - self._running[name])
-
-    def _replay_capacity(self, capacity: Mapping[str, int]) -> dict[str, int]:
-        """How many of those may be replays: half of the places, so that news always finds one free."""
-        share = {
-            name: max(1, (self._handlers[name].concurrency or self._concurrency) // 2) for name in capacity
-        }
-        return {name: max(0, share[name] - self._replaying[name]) for name in capacity}
+    def _begin(self) -> None:
+        """Call the handlers of those that have a place now."""
+        if not self._stopping:
+            for run, handler in self._places.admit():
+                self._start(run, handler)
 
     def _start(self, run: Claimed, handler: Handler) -> None:
-        self._running[run.handler] += 1
-        self._replaying[run.handler] += run.replay_id is not None
         task = asyncio.create_task(self._execute(run, handler), name=f"{run.handler} {run.event_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _free(self, run: Claimed) -> None:
-        self._running[run.handler] -= 1
-        self._replaying[run.handler] -= run.replay_id is not None
+        self._places.leave(run)
+        self._begin()
         self.wake({run.handler})
 
     async def _execute(self, run: Claimed, handler: Handler) -> None:
@@ -225,6 +198,7 @@ class Dispatcher:
                 ending = await attempt.make(stopping=lambda: self._stopping)
                 ended(ending.state)
         finally:
+            self._places.took(run.handler, time.monotonic() - began)
             thread = attempt.thread
             if thread is None or thread.done.done():
                 self._free(run)
