@@ -152,10 +152,6 @@ class Service:
             counts=self.counts,
             traces=self._traces,
         )
-        # What has been built so far lives as long as the service; the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS)
         await self._listen()
         await self._listen_privately()
         self._run_beside(self._selfwatch.probe())
@@ -309,6 +305,10 @@ class Service:
             loop.add_signal_handler(name, on_signal)
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         async with self:
+            # What has been built so far lives as long as the process; the collector need not look at it.
+            gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS)
+            gc.enable()
             self._run_beside(self._reload_on(hangup))
             if beside:
                 self._run_beside(beside(self))

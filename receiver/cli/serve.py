@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -39,6 +40,7 @@ def serve(config_path: str | None, *, watched: bool) -> None:
     SIGHUP loads the configuration and the plugins again, and refuses nothing meanwhile. If anything is wrong
     with them, everything goes on as before and the log says why. With --reload this happens by itself.
     """
+    gc.disable()  # until the service is built: what is imported and made until then stays
     from storage import open_log, start_writer
 
     writer = start_writer(BESIDE)  # it gets ready while we do

@@ -39,7 +39,8 @@ Instant = Annotated[datetime | None, BeforeValidator(reading.instant)]
 class Model(BaseModel):
     """A part of a payload. Frozen; keys we do not know are attributes too, and are in `model_extra`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    # Built when the first one is made: the service starts quicker, and commands need few of them or none.
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True, defer_build=True)
 
 
 class AnyEvent(Model):
