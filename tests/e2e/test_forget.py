@@ -117,7 +117,7 @@ async def prepared(folder: Path) -> None:
     write_plugin(folder, PLUGINS.replace("AnyCalendarEvent", "CalendarCreated"))
     async with running(folder) as service:
         await fill(service)
-        while (await service.log.status()).runs.keys() & {"pending", "running"}:
+        while (await service.log.status()).runs.keys() & {"pending", "running", "retrying"}:
             await asyncio.sleep(0.02)
 
 
