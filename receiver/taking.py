@@ -128,7 +128,7 @@ class Taking:
         try:
             outcome = self._deadlines.met(taken)
             if isinstance(outcome, Unreadable):
-                self._refuse(request, InvalidJSON(outcome.reason))
+                self._refuse(request, InvalidJSON(outcome.reason.removeprefix(f"{InvalidJSON.code}: ")))
             else:
                 self._acknowledge(request, outcome)
         except Exception as error:  # noqa: BLE001 -- as in `take`
