@@ -174,11 +174,13 @@ def _status(known: State, merged: State, told: Told) -> Iterator[Change]:
 
 
 def _is_impossible(known: State, changes: Iterable[Change]) -> bool:
-    names = {change.name for change in changes} - {"created", "reminded"}
     status = known.get("status")
+    if status not in ("cancelled", "completed"):
+        return False
+    names = {change.name for change in changes} - {"created", "reminded"}
     if status == "cancelled":
         return bool(names)
-    return status == "completed" and not names.isdisjoint({"confirmed", "cancelled", "status_changed"})
+    return not names.isdisjoint({"confirmed", "cancelled", "status_changed"})
 
 
 def _rank(change: Change) -> int:

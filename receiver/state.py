@@ -232,7 +232,7 @@ class State:
                 last, group = trail, groups.setdefault(trail, [])
             group.append(path)
         # The largest group has every path that no other one names.
-        largest = max(groups, key=lambda trail: (len(groups[trail]), trail), default=None)
+        largest = max(groups, key=lambda trail: (len(groups[trail]), trail)) if len(groups) > 1 else last
         listed = [
             [*trail] if trail == largest else [*trail, sorted(groups[trail])] for trail in sorted(groups)
         ]

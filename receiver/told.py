@@ -31,6 +31,19 @@ PREVIOUS: Final = ("previous_start", "previous_end")
 _UNTOLD: Final = frozenset({"time_changed"})
 _NEVER_NULL: Final = frozenset({"id", "uuid", "title", "status", "start_time", "end_time"})
 """Where the vendor requires a value, null is none."""
+_USUAL: Final = _NEVER_NULL | {
+    "description",
+    "event_type",
+    "duration_minutes",
+    "location",
+    "has_video_conference",
+    "video_conference_url",
+    "created_by_ai_agent",
+    "ai_agent",
+    "reason",
+    "ics_url",
+}
+"""Names of the vendor that mean nothing special here."""
 _IMPLIED: Final = {"calendar.cancelled": "cancelled", "calendar.completed": "completed"}
 """The status of an event that does not carry it."""
 _TIMES: Final = frozenset({"start_time", "end_time", *PREVIOUS})
@@ -98,20 +111,17 @@ def _normal(path: str, value: Any) -> Any:
 def _fields(calendar_event: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in calendar_event.items():
-        if name == CUSTOMER and type(value) is dict:
+        kind = type(value)
+        if name in _USUAL:  # there are twenty of them: whatever is done for each, takes long
+            if kind is str and value.isascii():
+                fields[name] = value
+            elif value is not None or name not in _NEVER_NULL:
+                fields[name] = value if kind in _CLEAN else _clean(value)
+        elif name == CUSTOMER and kind is dict:
             for part, content in value.items():
                 fields[_PART + _clean(part)] = _clean(content)
-        elif (
-            name in _UNTOLD
-            or ("." in name and name.startswith(_PART))
-            or (value is None and name in _NEVER_NULL)
-        ):
-            continue
-        else:
-            key = name if name.isascii() else _clean(name)
-            # A call for each of twenty fields would take longer than all else here.
-            is_plain = type(value) in _CLEAN or (type(value) is str and value.isascii())
-            fields[key] = value if is_plain else _clean(value)
+        elif name not in _UNTOLD and not name.startswith(_PART):
+            fields[_clean(name)] = _clean(value)
     return fields
 
 

@@ -69,7 +69,9 @@ def words_of(value: JSON) -> str:
             texts.append(text[:MOST_CHARACTERS])
     text = _fold("\n".join(texts))
     if "@" in text:
-        words += [address[:LONGEST_WORD] for address in _email.findall(text)]
+        for piece in text.split():  # most have none
+            if "@" in piece:
+                words += [address[:LONGEST_WORD] for address in _email.findall(piece)]
     for number in _phone.findall(text):
         if len(_digits(number)) in _PHONE_DIGITS:
             words += _both_ways(number)
