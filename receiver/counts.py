@@ -77,18 +77,20 @@ class Counts:
         self.examinations[result] += 1
         self.examined_at_ms = now_ms
 
-    def routed(self, event_type: str | None, verdict: str | None, runs: Iterable[NewRun]) -> None:
-        """An event has its routing, with these runs."""
-        self.events[known_type(event_type), verdict or "none"] += 1
-        self.made(runs)
+    def routed(
+        self, event_type: str | None, verdict: str | None, runs: Iterable[NewRun], events: int = 1
+    ) -> None:
+        """So many events have their routing, each with these runs."""
+        self.events[known_type(event_type), verdict or "none"] += events
+        self.made(runs, events)
 
-    def made(self, runs: Iterable[NewRun]) -> None:
-        """These runs wait now, but for those that are skipped."""
+    def made(self, runs: Iterable[NewRun], events: int = 1) -> None:
+        """These runs of so many events wait now, but for those that are skipped."""
         for run in runs:
             if run.skipped:
-                self.runs[run.handler, "skipped"] += 1
+                self.runs[run.handler, "skipped"] += events
             else:
-                self.unfinished[run.handler] += 1
+                self.unfinished[run.handler] += events
 
     def start_at_zero(self, handlers: Iterable[str]) -> None:
         """Name what can happen, before it does: whoever watches a number grow has to have seen it at 0."""

@@ -1,4 +1,4 @@
-"""Claim due runs, call their handlers, record how it ended.
+"""Claim due runs and call their handlers.
 
 The work comes from rows: `claim` counts the attempt before the handler starts, so a handler that takes the
 process down with it cannot do so for ever. A sweep each second finds what nobody announced: retries that
@@ -11,22 +11,23 @@ that runs on after its time still counts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from receiver import logs
 from receiver.attempt import Attempt, Ending, Tools
 from receiver.places import Places
+from receiver.recording import Recorder
 from receiver.sweep import SECONDS as SWEEP_SECONDS
 from receiver.sweep import Sweep
-from storage.errors import LogBroken, LogUnavailable
-from storage.states import FINISHED
-from storage.work import Finished, Outcome
+from storage.errors import LogUnavailable
+from storage.work import Finished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from receiver.clock import SteadyClock
     from receiver.counts import Counts
@@ -35,8 +36,20 @@ if TYPE_CHECKING:
     from storage.log import EventLog
     from storage.work import Claimed
 
+PATIENCE_SECONDS: Final = 0.05
+"""What routing waits for quick handlers: one of them that hangs must not hold up the others."""
 RELEASE_SECONDS: Final = 2.0
 """What giving runs back may take when the service stops and the log cannot be written."""
+
+
+class Reserved(NamedTuple):
+    """Room for runs that are about to be made."""
+
+    owner: str
+    capacity: dict[str, int]
+    """For how many, by handler."""
+    handlers: Mapping[str, Handler]
+    """Those that will be called, should they be replaced meanwhile."""
 
 
 class Dispatcher:
@@ -66,7 +79,7 @@ class Dispatcher:
         self._log = log
         self._tools = tools
         self._replays_only = replays_only
-        self._on_messages = on_messages
+        self._recorder = Recorder(log, clock, counts, on_messages)
         self._handlers: dict[str, Handler] = {}
         self._clock = clock
         self._owner = owner
@@ -75,13 +88,14 @@ class Dispatcher:
         self._places = Places(counts)
         self._promising: list[str] = []
         """Handlers that may have due runs, in the order in which they are asked."""
+        self._caught_up: set[str] = set()
+        """Handlers of which no run is due, as far as is known."""
+        self._room: asyncio.Future[None] | None = None
         self._sweep = Sweep("dispatch", self._claim, on_sweep=lambda: self.wake(set(self._handlers)))
         self.replace(handlers, concurrency=concurrency)
         self._recovered = False
         self._stopping = False
-        self._stopped = False
         self._logger = logs.get("dispatch")
-        self._counts = counts
         self._traces = traces
 
     def replace(self, handlers: Sequence[Handler], *, concurrency: int | None = None) -> None:
@@ -97,10 +111,48 @@ class Dispatcher:
 
     def wake(self, names: set[str]) -> None:
         """These handlers may have due runs."""
+        self._caught_up -= names
+        self._ask(names)
+
+    def _ask(self, names: Collection[str]) -> None:
         for name in names:
             if name in self._handlers and name not in self._promising:
                 self._promising.append(name)
         self._sweep.wake()
+
+    async def room(self) -> None:
+        """Wait until quick handlers have caught up and there is room for their next runs; not for long.
+
+        Runs that are made sooner wait in the log and have to be looked for there, which costs more.
+        """
+        if self._has_room():
+            return
+        self._room = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._room
+        self._room = None
+
+    def _has_room(self) -> bool:
+        return self._places.room >= self._concurrency and all(
+            name in self._caught_up or not self._places.is_quick(name) for name in self._handlers
+        )
+
+    def reserve(self) -> Reserved:
+        """Room for some of the runs that are about to be made: those of handlers that have caught up.
+
+        `take` gives it back, with those that were made as ours.
+        """
+        may = self._recovered and not self._replays_only and not self._stopping
+        names = [name for name in self._handlers if name in self._caught_up] if may else []
+        return Reserved(self._owner, self._places.reserve(names), self._handlers)
+
+    def take(self, reserved: Reserved, claimed: Sequence[Claimed]) -> None:
+        """Make these runs."""
+        self._places.release(reserved.capacity)
+        for run in claimed:
+            self._places.enter(run, reserved.handlers[run.handler])
+        self._begin()
 
     async def run(self) -> None:
         """Dispatch until cancelled, or until the log is broken."""
@@ -128,18 +180,19 @@ class Dispatcher:
         self._stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
+        late = len(self._tasks)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             # One that swallows its cancellation is left behind; its run is given back all the same.
             await asyncio.wait(self._tasks, timeout=1)
-        self._stopped = True
+        self._recorder.stop()
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 given_back = await self._log.release(self._owner, now_ms=self._clock.now_ms())
         except (TimeoutError, LogUnavailable):
             return  # the next start takes them back
-        if (running := given_back - self._places.ahead) > 0:
+        if running := min(late, given_back):  # beside them, runs are given back that had not begun
             self._logger.warning(
                 "handlers did not end in time; their runs wait for the next start", runs=running
             )
@@ -168,6 +221,7 @@ class Dispatcher:
         taken = Counter(run.handler for run in claimed)
         # Where everything asked for was there, there may be more: ask again, behind the others.
         self.wake({name for name, most in capacity.items() if taken[name] == most})
+        self._caught_up |= {name for name, most in capacity.items() if taken[name] < most}
         for run in claimed:
             self._places.enter(run, handlers[run.handler])
         self._begin()
@@ -178,6 +232,8 @@ class Dispatcher:
         if not self._stopping:
             for run, handler in self._places.admit():
                 self._start(run, handler)
+        if self._room is not None and not self._room.done() and self._has_room():
+            self._room.set_result(None)
 
     def _start(self, run: Claimed, handler: Handler) -> None:
         task = asyncio.create_task(self._execute(run, handler), name=f"{run.handler} {run.event_id}")
@@ -187,7 +243,8 @@ class Dispatcher:
     def _free(self, run: Claimed) -> None:
         self._places.leave(run)
         self._begin()
-        self.wake({run.handler})
+        if run.handler not in self._caught_up or self._places.waiting(run.handler) > 0:
+            self._ask({run.handler})
 
     async def _execute(self, run: Claimed, handler: Handler) -> None:
         """One attempt from claim to record."""
@@ -212,55 +269,10 @@ class Dispatcher:
         await self._record(run, time.monotonic() - began, ending, handler.code_version)
 
     async def _record(self, run: Claimed, seconds: float, ending: Ending, code_version: str) -> None:
-        """Write down how the attempt ended, and how long it took; wait for the log as long as it takes."""
-        now, took_ms = self._clock.now_ms(), round(seconds * 1000)
-        outcome = Outcome(
-            run_id=run.run_id,
-            attempt=run.attempt,
-            state="retrying" if ending.state == "postponed" else ending.state,
-            started_at_ms=now - took_ms,
-            finished_at_ms=now,
-            due_at_ms=None if ending.wait is None else now + round(ending.wait * 1000),
-            spends_try=ending.state != "postponed",
-            error=ending.error,
-            code_version=code_version,
-            effects=ending.effects,
-        )
-        finished = await self._tell(outcome)
-        if finished is not Finished.RECORDED:
-            # Too late, or another run has changed what this one read and it is due again already.
-            self._logger.debug(
-                "run", handler=run.handler, event_id=run.event_id, outcome=finished.name.lower()
-            )
-            return
-        if ending.effects is not None and ending.effects.messages:
-            self._on_messages()
-        self._counts.attempted(run.handler, ending.state, seconds, finished=outcome.state in FINISHED)
-        if ending.wait is not None and ending.wait < SWEEP_SECONDS:
+        finished = await self._recorder.record(run, seconds, ending, code_version)
+        self._places.ended(run)
+        if finished is Finished.CONFLICT:
+            self.wake({run.handler})
+        elif ending.wait is not None and ending.wait < SWEEP_SECONDS:
             # Sooner than the sweep would find it.
             asyncio.get_running_loop().call_later(ending.wait, self.wake, {run.handler})
-        say = self._logger.debug if ending.state == "done" else self._logger.warning
-        say(
-            "run",
-            handler=run.handler,
-            event_id=run.event_id,
-            attempt=run.attempt,
-            outcome=ending.state,
-            # The kind of exception; its text may quote personal data.
-            error=ending.error.partition(":")[0]
-            if ending.error and ending.state in ("retrying", "dead")
-            else None,
-            ms=took_ms,
-            retry_in_s=None if ending.wait is None else round(ending.wait, 1),
-        )
-
-    async def _tell(self, outcome: Outcome) -> Finished:
-        while True:
-            try:
-                return await self._log.finish(outcome)
-            except LogUnavailable:
-                if self._stopped:  # a handler that would not be cancelled has come to its end after all
-                    return Finished.LATE
-                await asyncio.sleep(SWEEP_SECONDS)
-            except LogBroken:
-                return Finished.LATE  # the service stops; the run is taken back at the next start

@@ -6,6 +6,7 @@ break: whatever a body holds, its event must get past here, or it holds back eve
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -37,11 +38,10 @@ class FoldedEvent(NamedTuple):
     """What there is to know of an event when its handlers are chosen."""
 
     event: Unrouted
-    """Unless it was asked for, without its body and what was known before."""
     routing: Routing
     """Without runs."""
     known: str | None = None
-    """With the body: what is known of its calendar event after it, as JSON."""
+    """If it was asked for: what is known of its calendar event after it, as JSON."""
     error: str | None = None
     """Why it was not folded into its calendar event, if it should have been: the kind of exception."""
 
@@ -51,40 +51,63 @@ class FoldedBatch(NamedTuple):
 
     events: list[FoldedEvent]
     states: list[NewState]
-    with_bodies: bool
 
 
-def fold_batch(events: Sequence[Unrouted], *, with_bodies: bool) -> FoldedBatch:
+def fold_batch(events: Sequence[Unrouted], *, with_known: bool = False) -> FoldedBatch:
     """Fold the events of a batch, in log order."""
+    # One step of all events after the other, and not one event after the other: the processor keeps the code
+    # of a step at hand, and all of it does not fit there. That takes a third of the time away.
     folding = Folding()
-    folded = [_folded_event(event, folding, with_bodies=with_bodies) for event in events]
-    return FoldedBatch(folded, folding.states(), with_bodies)
+    read = _read(events)
+    folding.recall(events, read)
+    folded = [folding.add(*both) for both in zip(events, read, strict=True)]
+    found = [
+        FoldedEvent(
+            event,
+            Routing(
+                event.seq,
+                event.source,
+                event.subject,
+                (),
+                words,
+                event.number,
+                one.verdict,
+                rows_of(one.changes),
+            ),
+            encode(one.state.calendar_event()) if with_known and one.state else None,
+            one.error,
+        )
+        for event, one, (words, _, _) in zip(events, folded, read, strict=True)
+    ]
+    return FoldedBatch(found, folding.states())
 
 
-def _folded_event(event: Unrouted, folding: Folding, *, with_bodies: bool) -> FoldedEvent:
-    words, known = "", None
+class _Read(NamedTuple):
+    """What a body says."""
+
+    words: str
+    told: Told | None
+    error: str | None = None
+
+
+def _read(events: Sequence[Unrouted]) -> list[_Read]:
     try:
-        body = parse_json(event.body)
-        words = words_of(body)
-        folded = folding.add(event, body)
+        bodies = [parse_json(event.body) for event in events]
+        words = [words_of(body) for body in bodies]
+        tolds = [_told_by(*both) for both in zip(events, bodies, strict=True)]
     except Exception as error:  # noqa: BLE001 -- one event that cannot be folded must not stop all others
-        folded = Folded(error=type(error).__name__)
-    if not with_bodies:
-        known_before = event.known and event.known._replace(calendar_event="", memory="")
-        event = event._replace(body=b"", body_sha256=b"", known=known_before)
-    elif folded.state:
-        known = encode(folded.state.calendar_event())
-    routing = Routing(
-        seq=event.seq,
-        source=event.source,
-        subject=event.subject,
-        runs=(),
-        words=words,
-        number=event.number,
-        verdict=folded.verdict,
-        changes=rows_of(folded.changes),
-    )
-    return FoldedEvent(event, routing, known, folded.error)
+        if len(events) > 1:
+            return [read for event in events for read in _read([event])]
+        found = ""
+        with contextlib.suppress(Exception):  # they are worth having, whatever else is wrong
+            found = words_of(parse_json(events[0].body))
+        return [_Read(found, None, type(error).__name__)]
+    return [*map(_Read, words, tolds)]
+
+
+def _told_by(event: Unrouted, body: JSON) -> Told | None:
+    is_about_none = event.number is None or event.call_id is not None
+    return None if is_about_none else told_by(event, body)
 
 
 class Folded(NamedTuple):
@@ -112,25 +135,38 @@ class Folding:
     def __init__(self) -> None:
         self._lines: dict[int, _Line] = {}
 
-    def add(self, event: Unrouted, body: JSON) -> Folded:
-        """Fold the next event of the batch, with its parsed body."""
-        if event.number is None or event.call_id is not None:
-            return Folded()
-        content = told_by(event, body)
-        if content is None:
-            return Folded()
-        line = self._lines.get(event.number) or _line(event)
-        state, verdict, changes = fold(line.state, content)
+    def recall(self, events: Sequence[Unrouted], read: Sequence[_Read]) -> None:
+        """Get ready what is known of what they are about, as far as it can be read."""
+        for event, one in zip(events, read, strict=True):
+            if one.told is not None:
+                with contextlib.suppress(Exception):  # `add` will say what is wrong
+                    self._line(event)
+
+    def add(self, event: Unrouted, read: _Read) -> Folded:
+        """Fold the next event of the batch."""
+        if read.told is None:
+            return Folded(error=read.error)
+        try:
+            line = self._line(event)
+            state, verdict, changes = fold(line.state, read.told)
+        except Exception as error:  # noqa: BLE001 -- as above
+            return Folded(error=type(error).__name__)
         line.state, line.last_seq = state, event.seq
-        self._lines[event.number] = line
         return Folded(verdict, changes, state)
+
+    def _line(self, event: Unrouted) -> _Line:
+        assert event.number is not None  # noqa: S101 -- it is about something
+        line = self._lines.get(event.number)
+        if line is None:
+            line = self._lines[event.number] = _line(event)
+        return line
 
     def states(self) -> list[NewState]:
         """What is known now of the calendar events of the batch."""
         return [
             new_state(number, line.state, revision=line.revision, last_seq=line.last_seq)
             for number, line in self._lines.items()
-            if line.state is not None
+            if line.state is not None and line.last_seq
         ]
 
 
@@ -162,8 +198,11 @@ def new_state(number: int, state: State, *, revision: int | None, last_seq: int)
 
 def _customer(customer: dict[str, Any]) -> str | None:
     """What tells customers apart."""
-    email, phone = (reading.storable(customer.get(name), LONGEST) or "" for name in ("email", "phone"))
-    return email.strip().lower() or "".join(c for c in phone if c.isdigit()) or None
+    email = reading.storable(customer.get("email"), LONGEST)
+    if email and (address := email.strip().lower()):
+        return address
+    phone = reading.storable(customer.get("phone"), LONGEST) or ""
+    return "".join(c for c in phone if c.isdigit()) or None
 
 
 def told_by(event: Unrouted | HistoryRecord, body: JSON) -> Told | None:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from receiver.counts import Counts
     from receiver.plugins import Handler
@@ -42,6 +42,10 @@ class Places:
         self._replaying: Counter[str] = Counter()
         self._ahead: deque[tuple[Claimed, Handler]] = deque()
         """What is claimed and has no place, oldest first."""
+        self._reserved: Counter[str] = Counter()
+        """What may be claimed by what the log is doing just now."""
+        self._ending: Counter[str] = Counter()
+        """What has ended, and the log does not know yet."""
         self._seconds: dict[str, float] = {}
         """What runs take on the average."""
 
@@ -52,21 +56,46 @@ class Places:
 
     @property
     def ahead(self) -> int:
-        """How many runs are claimed and have no place."""
-        return len(self._ahead)
+        """How many runs are claimed and have no place, or may be."""
+        return len(self._ahead) + self._reserved.total()
+
+    @property
+    def room(self) -> int:
+        """How many runs of quick handlers may be claimed, those that are claimed ahead among them."""
+        return max(0, 2 * self._concurrency - self._running.total() - self.ahead)
+
+    def reserve(self, names: Sequence[str]) -> dict[str, int]:
+        """Keep room, shared evenly, for runs that are about to be made.
+
+        It is half of all that there is at most, so that these are made while those before are under way.
+        """
+        free = max(0, self._concurrency - self._running.total() - self.ahead)
+        ahead = self.room - free
+        reserved: dict[str, int] = {}
+        for name in names:
+            most = min(self._room(name, free, ahead), max(1, self._concurrency // len(names)))
+            if most > 0:
+                reserved[name] = most
+                free, ahead = max(0, free - most), ahead - max(0, most - free)
+        self._reserved.update(reserved)
+        return reserved
+
+    def release(self, reserved: Mapping[str, int]) -> None:
+        """Keep it no longer."""
+        self._reserved -= Counter(reserved)
 
     def capacity(self, names: Iterable[str]) -> dict[str, int]:
         """How many runs to ask for, per handler: the free places shared evenly, or in turns if many wait."""
-        free = max(0, self._concurrency - self._running.total() - len(self._ahead))
-        ahead = self._concurrency if len(self._ahead) <= self._concurrency // 2 else 0
+        free = max(0, self._concurrency - self._running.total() - self.ahead)
+        ahead = self._concurrency if self.ahead <= self._concurrency // 2 else 0
         room = {name: self._room(name, free, ahead) for name in names}
         open_to_more = [name for name in room if room[name] > 0]
         even = max(1, free // max(1, len(open_to_more)))
         capacity: dict[str, int] = {}
         for name in open_to_more:
-            share = max(even, min(self._concurrency // TURN, self._waiting(name)))
-            if self._is_quick(name):
-                share += min(ahead, self._waiting(name))
+            share = max(even, min(self._concurrency // TURN, self.waiting(name)))
+            if self.is_quick(name):
+                share += min(ahead, self.waiting(name))
             most = min(share, self._room(name, free, ahead))
             if most > 0:
                 capacity[name] = most
@@ -75,16 +104,19 @@ class Places:
 
     def _room(self, name: str, free: int, ahead: int) -> int:
         factor = 1
-        if self._is_quick(name):
+        if self.is_quick(name):
             free, factor = free + ahead, 2
         limit = self._limits.get(name)
-        return free if limit is None else min(free, factor * limit - self._claimed[name])
+        return (
+            free if limit is None else min(free, factor * limit - self._claimed[name] - self._reserved[name])
+        )
 
-    def _waiting(self, name: str) -> int:
-        """About how many runs of the handler wait."""
-        return self._counts.unfinished[name] - self._claimed[name]
+    def waiting(self, name: str) -> int:
+        """How many runs of the handler wait, due or not."""
+        return self._counts.unfinished[name] - self._claimed[name] - self._ending[name]
 
-    def _is_quick(self, name: str) -> bool:
+    def is_quick(self, name: str) -> bool:
+        """Whether runs of the handler are claimed ahead."""
         return self._seconds.get(name, UNKNOWN_SECONDS) <= QUICK_SECONDS
 
     def for_replays(self, capacity: Mapping[str, int]) -> dict[str, int]:
@@ -101,8 +133,13 @@ class Places:
     def leave(self, run: Claimed) -> None:
         """A run has ended; its place is free."""
         self._claimed[run.handler] -= 1
+        self._ending[run.handler] += 1
         self._running[run.handler] -= 1
         self._replaying[run.handler] -= run.replay_id is not None
+
+    def ended(self, run: Claimed) -> None:
+        """The log knows that it has ended."""
+        self._ending[run.handler] -= 1
 
     def admit(self) -> Iterator[tuple[Claimed, Handler]]:
         """Give free places to those that wait, oldest first; over those of a handler at its limit."""

@@ -16,8 +16,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.choosing import runs_of, takers_of
 from receiver.history import state_at
-from receiver.route import runs_of, takers_of
 from receiver.sweep import Sweep
 from storage.errors import StorageError
 from storage.records import Selection

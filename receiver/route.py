@@ -1,8 +1,8 @@
 """From recorded events to runs: for each event in log order, what it changed and which handlers get it.
 
-The work comes from rows, woken by intake and by a sweep each second, so nothing is forgotten in a crash. The
-rule easiest to break: an event must get past this point whatever a plugin's `where` does to it, or it holds
-back every event behind it.
+The work comes from rows, woken by intake and by a sweep each second, so nothing is forgotten in a crash. It
+is done where the log is written (`deciding.py`), but for batches with a question that only the service can
+answer. The rule easiest to break: routing can wait, senders cannot.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from receiver import logs
-from receiver.clock import to_datetime
-from receiver.events import parse_event
+from receiver.choosing import runs_of, takers_of
+from receiver.deciding import decide, told_of
 from receiver.folding import fold_batch
 from receiver.plugins.hint import hint
 from receiver.sweep import Sweep
 from receiver.twins import without_twins
 from storage.calendar import ChangeRecord
-from storage.work import NewRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from receiver.clock import Clock
     from receiver.counts import Counts
-    from receiver.events.calendar import Known
-    from receiver.folding import FoldedBatch, FoldedEvent
+    from receiver.deciding import Told
+    from receiver.dispatch import Dispatcher
+    from receiver.folding import FoldedEvent
     from receiver.plugins import Handler
     from storage.log import EventLog
-    from storage.work import Routing, Unrouted
+    from storage.work import Claimed, Routed, Routing
 
 BATCH: Final = 128
 """Events per transaction."""
@@ -62,19 +63,17 @@ class Router:
         handlers: Sequence[Handler],
         clock: Clock,
         *,
-        on_runs: Callable[[set[str]], None],
         counts: Counts,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
-        """`on_runs` is called with the names of the handlers that have new runs."""
+        """`dispatcher` makes the runs; without one, they wait in the log."""
         self._log = log
         self._counts = counts
         self._clock = clock
-        self._on_runs = on_runs
+        self._dispatcher = dispatcher
         self._sweep = Sweep("routing", self._batch)
         self._gathering: asyncio.TimerHandle | None = None
         self._intake = _Meter()
-        self._next: FoldedBatch | None = None
-        """What was looked at ahead."""
         self._hinted: set[str | None] = set()
         self._logger = logs.get("route")
         self.replace(handlers)
@@ -82,6 +81,7 @@ class Router:
     def replace(self, handlers: Sequence[Handler]) -> None:
         """Give events to these handlers from the next batch on."""
         self._handlers = [handler for handler in handlers if handler.enabled]
+        self._takers = tuple(handler.taker for handler in self._handlers)
 
     def wake(self) -> None:
         """There is something new in the log."""
@@ -104,48 +104,67 @@ class Router:
 
     async def _batch(self) -> bool:
         """Route one batch; whether there may be another one at once."""
+        busy = self._intake.per_second() > LITTLE
+        if self._dispatcher is not None and not busy:
+            await self._dispatcher.room()
         began = time.monotonic()
-        folded, self._next = await self._surveyed(), None
-        if not folded.events:
+        limit = SMALL_BATCH if busy else BATCH
+        routed = await self._route(limit)
+        if routed is None:
+            events = await self._route_asking(limit)
+        else:
+            events = routed.events
+            if routed.told is not None:
+                self._tell(routed.told, routed.claimed)
+        if not events:
             return False
+        await self._rest(time.monotonic() - began)
+        return True
+
+    async def _route(self, limit: int) -> Routed[Told] | None:
+        """Route them where the log is written; None if somebody here has to be asked."""
+        decide_here, now_ms = partial(decide, self._takers), self._clock.now_ms()
+        if self._dispatcher is None:
+            return await self._log.route_next(decide_here, limit, now_ms=now_ms)
+        reserved = self._dispatcher.reserve()
+        if reserved.capacity:  # no more than can begin at once, if that is not too few
+            limit = max(min(limit, *reserved.capacity.values()), SMALL_BATCH)
+        claimed: list[Claimed] = []
+        try:
+            routed = await self._log.route_next(
+                decide_here, limit, now_ms=now_ms, owner=reserved.owner, capacity=reserved.capacity
+            )
+            claimed = [] if routed is None else routed.claimed
+        finally:
+            self._dispatcher.take(reserved, claimed)
+        return routed
+
+    async def _route_asking(self, limit: int) -> int:
+        """Route them with questions; how many there were."""
+        folded = await self._log.survey(partial(fold_batch, with_known=True), limit)
+        if not folded.events:
+            return 0
         events = [one.event for one in folded.events]
         routings = await without_twins(self._log, events, [self._routing(one) for one in folded.events])
-        route = self._log.route(routings, now_ms=self._clock.now_ms(), states=folded.states)
-        if self._is_busy():
-            routed = await route
-        else:  # the log goes on with the next batch while the runs of this one begin
-            routed, self._next = await asyncio.gather(route, self._survey())
-        if routed:  # else somebody else has changed what is known, and nothing was recorded
-            self._tell(events, routings)
-        await self._rest(time.monotonic() - began)
-        if self._next is None or self._next.events:
-            return True
-        self._next = None
-        return False
+        if await self._log.route(routings, now_ms=self._clock.now_ms(), states=folded.states):
+            self._tell(told_of(folded.events, routings), [])
+        # Else somebody else has changed what is known, and nothing was recorded.
+        return len(events)
 
-    async def _surveyed(self) -> FoldedBatch:
-        """The next events: those that were looked at already, or which there are now."""
-        if self._next is None or self._next.with_bodies < self._need_bodies():
-            return await self._survey()
-        return self._next
-
-    async def _survey(self) -> FoldedBatch:
-        look = partial(fold_batch, with_bodies=self._need_bodies())
-        return await self._log.survey(look, SMALL_BATCH if self._is_busy() else BATCH)
-
-    def _need_bodies(self) -> bool:
-        return any(handler.where for handler in self._handlers)
-
-    def _is_busy(self) -> bool:
-        return self._intake.per_second() > LITTLE
-
-    def _tell(self, events: Sequence[Unrouted], routings: Sequence[Routing]) -> None:
+    def _tell(self, told: Told, claimed: Sequence[Claimed]) -> None:
         """Count what was routed, and tell of its runs."""
-        for event, routing in zip(events, routings, strict=True):
-            self._counts.routed(event.event_type, routing.verdict, routing.runs)
-        names = {run.handler for routing in routings for run in routing.runs}
-        if names:
-            self._on_runs(names)
+        for event_id, error in told.failed:
+            self._logger.error("event was not folded into its calendar event", event_id=event_id, error=error)
+        waiting: Counter[str] = Counter()
+        for (event_type, verdict, runs), events in told.routed.items():
+            self._counts.routed(event_type, verdict, runs, events)
+            waiting.update({run.handler: events for run in runs if not run.skipped})
+            if not runs:
+                self._suggest(event_type)
+        waiting.subtract(run.handler for run in claimed)
+        names = {name for name, runs in waiting.items() if runs > 0}
+        if names and self._dispatcher is not None:
+            self._dispatcher.wake(names)
 
     async def _rest(self, worked: float) -> None:
         """Let intake go first, for as long as much comes in."""
@@ -158,18 +177,10 @@ class Router:
 
     def _routing(self, folded: FoldedEvent) -> Routing:
         """Choose the handlers of an event."""
-        event, routing = folded.event, folded.routing
-        if folded.error is not None:
-            self._logger.error(
-                "event was not folded into its calendar event", event_id=event.event_id, error=folded.error
-            )
-        changes = [ChangeRecord.of(*change) for change in routing.changes]
+        changes = [ChangeRecord.of(*change) for change in folded.routing.changes]
         known = None if folded.known is None else json.loads(folded.known)
-        takers = takers_of(event, self._handlers, changes, known)
-        if not takers:
-            self._suggest(event.event_type)
-            return routing
-        return routing._replace(runs=runs_of(takers, routing.verdict))
+        takers = takers_of(folded.event, self._handlers, changes, known)
+        return folded.routing._replace(runs=runs_of(takers, folded.routing.verdict))
 
     def _suggest(self, event_type: str | None) -> None:
         """Once per type, log the handler that would catch an event nobody wants."""
@@ -199,51 +210,3 @@ class _Meter:
             self._rate = max(self._count / elapsed, self._rate * LASTING)
             self._since, self._count = time.monotonic(), 0
         return self._rate
-
-
-def takers_of(
-    event: Unrouted, handlers: Iterable[Handler], changes: Sequence[ChangeRecord], known: Known
-) -> list[Handler]:
-    """Those of the handlers that want the event: by its type or by what it changed, then by their `where`."""
-    # A known name on a body of another shape is read as an unknown event, so it goes to who wants those.
-    known_as = None if "bad_shape" in event.flags else event.event_type
-    return [
-        handler
-        for handler in handlers
-        if (handler.wants(known_as) or (changes and handler.wants_change(changes)))
-        and _chosen(handler, event, changes, known)
-    ]
-
-
-def _chosen(handler: Handler, event: Unrouted, changes: Sequence[ChangeRecord], known: Known) -> bool:
-    """Ask the handler's `where`. If it fails, the event is given to the handler: rather one too many."""
-    if handler.where is None:
-        return True
-    try:
-        typed = parse_event(
-            event.body,
-            event_id=event.event_id,
-            source=event.source,
-            received_at=to_datetime(event.received_at_ms),
-            origin=event.origin,
-        )
-        given = handler.given(typed, changes, known=known)
-        return not given or any(handler.where(one) for one in given)
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError):
-            raise
-        logs.get("route").warning(
-            "where failed, so the handler gets the event",
-            handler=handler.name,
-            event_id=event.event_id,
-            error=type(error).__name__,
-        )
-        return True
-
-
-def runs_of(handlers: Iterable[Handler], verdict: str | None) -> tuple[NewRun, ...]:
-    """The runs of an event for these handlers; one that is stale is skipped by those that say so."""
-    return tuple(
-        NewRun(handler.name, ordered=handler.ordered, skipped=verdict == "stale" and handler.stale == "skip")
-        for handler in handlers
-    )

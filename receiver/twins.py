@@ -30,7 +30,7 @@ async def without_twins(
     found: list[Routing] = []
     for event, routing in zip(events, routings, strict=True):
         kind = (event.number, event.event_type)
-        if _may_be_one(event, routing) and _tells_the_same(
+        if may_be_twin(event, routing) and _tells_the_same(
             event, in_batch.get(kind) or await _latest(log, event)
         ):
             skipped = tuple(run._replace(skipped=True) for run in routing.runs)
@@ -41,7 +41,8 @@ async def without_twins(
     return found
 
 
-def _may_be_one(event: Unrouted, routing: Routing) -> bool:
+def may_be_twin(event: Unrouted, routing: Routing) -> bool:
+    """Whether an event is one, if the log says so."""
     is_about = event.number is not None and routing.verdict is not None
     return is_about and event.origin == "webhook" and bool(routing.runs) and not routing.changes
 

@@ -114,7 +114,7 @@ class Workers:
             traces=self._traces,
             on_messages=self._sender.wake,
         )
-        self.router = Router(log, handlers, steady, on_runs=self._dispatcher.wake, counts=counts)
+        self.router = Router(log, handlers, steady, counts=counts, dispatcher=self._dispatcher)
         self.replayer = Replayer(log, handlers, steady, on_runs=self._dispatcher.wake, counts=counts)
         self.reconciler = Reconciler(
             log,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from storage.work import (
         Claimed,
         ClaimedMessage,
+        Decision,
         Finished,
         MessageOutcome,
         NewReconciliation,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Outcome,
         ReconcileBatch,
         ReplayBatch,
+        Routed,
         Routing,
         Unrouted,
     )
@@ -92,6 +94,23 @@ class EventLog(EventReader, Protocol):
 
         Events that have one are passed over. False, and nothing is recorded, if what is known of a calendar
         event has changed since `unrouted` told it: then ask that again.
+        """
+        ...
+
+    async def route_next(
+        self,
+        decide: Callable[[list[Unrouted]], Decision[T] | None],
+        limit: int,
+        *,
+        now_ms: int,
+        owner: str = "",
+        capacity: Mapping[str, int] | None = None,
+    ) -> Routed[T] | None:
+        """Record what `decide` says of the oldest events that wait, at most `limit` of them, in one go.
+
+        It is called as `take_in` calls `read`. Of each handler in `capacity` up to so many of the new runs
+        are the owner's at once, as if it had claimed them; the others are due. None if `decide` gives None:
+        then nothing is recorded.
         """
         ...
 

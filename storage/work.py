@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from storage.calendar import ChangeRecord, NewChange, StoredState
+    from collections.abc import Sequence
+
+    from storage.calendar import ChangeRecord, NewChange, NewState, StoredState
     from storage.records import NewEvent, Origin, Selection
     from storage.states import RunState
+
+T = TypeVar("T")
 
 
 class Unrouted(NamedTuple):
@@ -32,6 +36,7 @@ class Unrouted(NamedTuple):
     occurred_at_ms: int | None
     body_sha256: bytes
     flags: tuple[str, ...]
+    delivery_id: str | None = None
     number: int | None = None
     """Of what it is about: the same for two events that are about the same, unless it is None."""
     known: StoredState | None = None
@@ -84,6 +89,28 @@ class Routing(NamedTuple):
     """`Unrouted.number`, for events whose states are stored with it."""
     verdict: str | None = None
     changes: tuple[NewChange, ...] = ()
+
+
+class Decision(NamedTuple, Generic[T]):
+    """What becomes of some events."""
+
+    routings: Sequence[Routing]
+    """One for each of them, in order."""
+    states: Sequence[NewState]
+    """What is known then of the calendar events that they are about."""
+    told: T
+    """What whoever asked for it wants to hear."""
+
+
+class Routed(NamedTuple, Generic[T]):
+    """What became of the events that waited."""
+
+    events: int
+    """How many there were."""
+    told: T | None
+    """What was decided; None if there were none."""
+    claimed: list[Claimed]
+    """Runs that are ours to execute at once."""
 
 
 class Claimed(NamedTuple):

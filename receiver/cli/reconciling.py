@@ -79,7 +79,7 @@ async def reconcile_here(config: Config, source: str, window: Window) -> list[Lo
     handlers = load_handlers(config).handlers
     log = await open_log(config.storage_url)
     try:
-        router = Router(log, handlers, clock, on_runs=lambda _names: None, counts=Counts())
+        router = Router(log, handlers, clock, counts=Counts())
         await router.drain()
 
         async def routed(_kinds: Sequence[str]) -> None:

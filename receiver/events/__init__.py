@@ -46,7 +46,6 @@ from receiver.events.changed import (
     Retitled,
     StatusChanged,
     given,
-    wanted,
 )
 from receiver.events.overdue import Overdue
 from receiver.events.parse import EVENT_TYPES, event_class, event_class_of, parse_event
@@ -93,5 +92,4 @@ __all__ = [
     "event_class_of",
     "given",
     "parse_event",
-    "wanted",
 ]

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from receiver.events.calendar import AnyCalendarEvent, CalendarEvent
+from receiver.takers import ChangeKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,7 +37,6 @@ __all__ = [
     "Retitled",
     "StatusChanged",
     "given",
-    "wanted",
 ]
 
 
@@ -210,20 +210,12 @@ def _changed(paths: tuple[str, ...]) -> type[AnyChange]:
     return changed
 
 
-def wanted(cls: type[AnyEvent], changes: Iterable[ChangeRecord]) -> list[ChangeRecord]:
+def _wanted(cls: type[AnyEvent], changes: Iterable[ChangeRecord]) -> list[ChangeRecord]:
     """Those of the changes that are of this class."""
     if not issubclass(cls, AnyChange):
         return []
-    return [
-        change
-        for change in changes
-        if change.name in cls.names
-        and (not cls.paths or any(_is_part(field, path) for field in change.after for path in cls.paths))
-    ]
-
-
-def _is_part(field: str, path: str) -> bool:
-    return field == path or field.startswith(f"{path}.")
+    kind = ChangeKind(cls.names, cls.paths)
+    return [change for change in changes if kind.has(change)]
 
 
 def given(classes: Sequence[type[AnyEvent]], event: AnyEvent) -> list[AnyEvent]:
@@ -234,7 +226,7 @@ def given(classes: Sequence[type[AnyEvent]], event: AnyEvent) -> list[AnyEvent]:
         return []
     found: dict[str, AnyEvent] = {}
     for cls in classes:
-        if not issubclass(cls, AnyChange) or not (changes := wanted(cls, event.changes)):
+        if not issubclass(cls, AnyChange) or not (changes := _wanted(cls, event.changes)):
             continue
         if cls.paths:
             found[cls.type_name] = _typed(cls, event, changes)

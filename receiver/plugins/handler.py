@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from receiver.events import AnyCalendarEvent, event_class, given, wanted
+from receiver.events import (
+    EVENT_TYPES,
+    AnyCalendarEvent,
+    AnyChange,
+    Overdue,
+    UnknownEvent,
+    event_class,
+    given,
+)
 from receiver.plugins.settings import Settings
 from receiver.plugins.signature import settings_class_of, takes_context
 from receiver.retry import RetryPolicy
+from receiver.takers import ChangeKind, Interest, Taker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,17 +81,17 @@ class Handler:
     code_version: str
     """The beginning of the SHA-256 of its file, in hex."""
 
-    def wants(self, event_type: str | None) -> bool:
-        """Whether events of this type are its own, before `where` is asked. None is an event without a type.
+    @property
+    def interest(self) -> Interest:
+        """The events that are its own, before `where` is asked."""
+        return _interest_in(self.events)
 
-        It goes by the name alone. A body whose shape does not fit the name is read as `UnknownEvent`, so ask
-        `takes` as well before the call.
-        """
-        return issubclass(event_class(event_type), self.events)
-
-    def wants_change(self, changes: Sequence[ChangeRecord]) -> bool:
-        """Whether one of these changes is its own, before `where` is asked."""
-        return any(wanted(cls, changes) for cls in self.events)
+    @property
+    def taker(self) -> Taker:
+        """What routing needs to know of it."""
+        return Taker(
+            self.name, self.interest, self.ordered, self.stale == "skip", asks=self.where is not None
+        )
 
     def given(
         self,
@@ -99,6 +109,18 @@ class Handler:
             if verdict == "stale" and self.stale == "merge":
                 event = event.model_copy(update={"calendar_event": event.state})
         return given(self.events, event)
+
+
+@cache
+def _interest_in(classes: tuple[type[AnyEvent], ...]) -> Interest:
+    """The events that are read as one of these classes, and the changes that are."""
+    return Interest(
+        types=frozenset(
+            name for name in (*EVENT_TYPES, Overdue.type_name) if issubclass(event_class(name), classes)
+        ),
+        others=issubclass(UnknownEvent, classes),
+        changes=tuple(ChangeKind(cls.names, cls.paths) for cls in classes if issubclass(cls, AnyChange)),
+    )
 
 
 def handler_from(

@@ -21,6 +21,7 @@ from storage.sqlite.beside import ProcessWriter
 from storage.sqlite.examine import Examiner
 from storage.sqlite.lock import announce
 from storage.sqlite.reader import SqliteReader
+from storage.sqlite.routing import Places
 from storage.sqlite.writer import ThreadWriter
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from storage.work import (
         Claimed,
         ClaimedMessage,
+        Decision,
         Finished,
         MessageOutcome,
         NewReconciliation,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         Outcome,
         ReconcileBatch,
         ReplayBatch,
+        Routed,
         Routing,
         Unrouted,
     )
@@ -143,6 +146,22 @@ class SqliteLog(SqliteReader):
     ) -> bool:
         """See `EventLog.route`."""
         return await self._writer.do(operations.route, (list(routings), list(states), now_ms))
+
+    async def route_next(
+        self,
+        decide: Callable[[list[Unrouted]], Decision[T] | None],
+        limit: int,
+        *,
+        now_ms: int,
+        owner: str = "",
+        capacity: Mapping[str, int] | None = None,
+    ) -> Routed[T] | None:
+        """See `EventLog.route_next`."""
+        places = Places(now_ms, owner, capacity or {})
+        waiting = self._writer.do(operations.route_next, (decide, limit, places))
+        self._writer.hand_on()  # as with a claim
+        routed: Routed[T] | None = await waiting
+        return routed
 
     async def tell_overdue(self, overdue: NewOverdue) -> bool:
         """See `EventLog.tell_overdue`."""

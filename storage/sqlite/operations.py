@@ -17,6 +17,7 @@ from storage.sqlite.forget import Forgetting
 from storage.sqlite.names import Names
 from storage.sqlite.reconcile import Reconciliations
 from storage.sqlite.replay import Replays
+from storage.sqlite.routing import Routings
 from storage.sqlite.runs import Runs
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class WritingConnection(sqlite3.Connection):
         self._names = Names()
         self.appender = Appender(self._names)
         self.runs = Runs(self._names)
-        self.replays = Replays(self.runs)
+        self.routings = Routings(self._names, self.runs)
+        self.replays = Replays(self._names, self.runs)
         self.forgetting = Forgetting(self._names)
         self.reconciliations = Reconciliations(self._names, self.appender)
 
@@ -75,8 +77,13 @@ def quarantine(connection: WritingConnection, bodies: list[Refused]) -> list[int
 
 
 def route(connection: WritingConnection, batches: list[Any]) -> list[bool]:
-    """See `Runs.route`."""
-    return connection.runs.route(connection, batches)
+    """See `Routings.route`."""
+    return connection.routings.route(connection, batches)
+
+
+def route_next(connection: WritingConnection, batches: list[Any]) -> list[Any]:
+    """See `Routings.route_next`."""
+    return connection.routings.route_next(connection, batches)
 
 
 def claim(connection: WritingConnection, requests: list[Any]) -> list[list[Claimed]]:

@@ -163,7 +163,8 @@ def store_of(connection: sqlite3.Connection, handler: str) -> dict[str, str]:
 
 UNROUTED: Final = (
     "SELECT e.seq, source.name, e.event_type, e.calendar_event_uuid, e.calendar_event_id, e.call_id, "
-    "e.body, e.event_id, e.received_at, e.origin, e.occurred_at, e.body_sha256, e.flags, e.source_id "
+    "e.body, e.event_id, e.received_at, e.origin, e.occurred_at, e.body_sha256, e.flags, "
+    "e.delivery_id, e.source_id "
     "FROM event e JOIN source USING (source_id)"
 )
 """What routing an event needs; a condition follows."""
@@ -175,14 +176,21 @@ _FLAGS: Final = 12
 
 def unrouted(connection: sqlite3.Connection, limit: int) -> list[Unrouted]:
     """The oldest events that no routing has reached, with what is known of what they are about."""
+    return look_up(connection, limit)[0]
+
+
+def look_up(connection: sqlite3.Connection, limit: int) -> tuple[list[Unrouted], Resolution]:
+    """The same, and what they are about."""
     condition = "e.seq > (SELECT coalesce(max(seq), 0) FROM routing) ORDER BY e.seq LIMIT ?"
     rows = connection.execute(f"{UNROUTED} WHERE {condition}", (limit,)).fetchall()
     about = [(row[-1], subject) if (subject := subject_of(*row[_ABOUT])) else None for row in rows]
-    numbers = Resolution(connection, about).numbers
+    resolution = Resolution(connection, about)
+    numbers = resolution.numbers
     states = calendar.states(connection, {number for number in numbers if number is not None})
-    return [
+    events = [
         _unrouted(*row, number, states.get(number or 0)) for row, number in zip(rows, numbers, strict=True)
     ]
+    return events, resolution
 
 
 def survey(look: Callable[[list[Unrouted]], T], limit: int, connection: sqlite3.Connection) -> T:
@@ -198,7 +206,7 @@ def unrouted_from(rows: Iterable[tuple[Any, ...]]) -> list[Unrouted]:
 def _unrouted(*row: Any) -> Unrouted:
     values: list[Any] = list(row)
     values[_FLAGS] = tuple((row[_FLAGS] or "").split())
-    del values[_FLAGS + 1]  # the number of its source
+    del values[_FLAGS + 2]  # the number of its source
     return Unrouted(*values)
 
 

@@ -14,11 +14,13 @@ from storage.records import ReplayRecord, Selection
 from storage.sqlite import calendar, select
 from storage.sqlite.append import insert
 from storage.sqlite.read import UNROUTED, unrouted_from
+from storage.sqlite.subjects import resolve
 from storage.work import ReplayItem
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from storage.sqlite.names import Names
     from storage.sqlite.runs import Runs
     from storage.work import NewReplay, ReplayBatch
 
@@ -88,7 +90,8 @@ def _named(
 class Replays:
     """The operation that makes runs, with the names it shares."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, names: Names, runs: Runs) -> None:
+        self._names = names
         self._runs = runs
 
     def extend(self, connection: sqlite3.Connection, batches: list[ReplayBatch]) -> list[int]:
@@ -103,7 +106,10 @@ class Replays:
         )
         if not cursor.rowcount:
             return 0
-        rows = self._runs.lined_up(connection, batch.routings, batch.now_ms)
+        resolution = resolve(connection, self._names, batch.routings)
+        resolution.store(connection)
+        about = list(zip(batch.routings, resolution.numbers, strict=True))
+        rows = self._runs.lined_up(connection, about, batch.now_ms)
         insert(connection, _RUN, [(*row, batch.replay_id) for row in rows])
         return len(rows)
 

@@ -1,4 +1,4 @@
-"""Runs as rows: routed, claimed, finished, taken back. Each function is an operation of the writer.
+"""Runs as rows: lined up, claimed, finished, taken back. Each function is an operation of the writer.
 
 One number decides whether a run may be claimed: `due_at`. It is NULL while an earlier run of the same
 handler and subject is unfinished, so claiming never searches; whoever finishes a run lets the next in line
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.sqlite import calendar, effects, search
+from storage.sqlite import calendar, effects
 from storage.sqlite.append import chunks, insert
-from storage.sqlite.subjects import resolve
 from storage.states import FINISHED, FOLLOWS, WAITING
 from storage.work import Claimed, Finished
 
@@ -20,13 +19,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Mapping, Sequence
 
-    from storage.calendar import NewState
     from storage.sqlite.names import Names
     from storage.work import Outcome, Routing
 
 _UNFINISHED: Final = "state IN ('pending', 'running', 'retrying')"
-_ROUTING: Final = ("INSERT INTO routing (seq, subject_id, verdict) VALUES ", 3, "")
-_RUN: Final = ("INSERT INTO run (seq, handler_id, subject_id, state, due_at) VALUES ", 5, "")
 _ATTEMPT: Final = (
     "INSERT INTO attempt (run_id, attempt, started_at, finished_at, outcome, error, code_version) VALUES ",
     7,
@@ -40,58 +36,14 @@ class Runs:
     def __init__(self, names: Names) -> None:
         self._names = names
 
-    def route(
-        self, connection: sqlite3.Connection, batches: list[tuple[list[Routing], list[NewState], int]]
-    ) -> list[bool]:
-        """Record routings with their runs and changes, and the states they lead to.
-
-        A batch is routings, states, and the time from which the runs are due. False, and nothing is recorded,
-        if a state has changed since it was looked at.
-        """
-        results = []
-        for routings, states, now_ms in batches:
-            last = connection.execute("SELECT coalesce(max(seq), 0) FROM routing").fetchone()[0]
-            new = [routing for routing in routings if routing.seq > last]
-            results.append(self._route(connection, new, states, now_ms))
-        return results
-
-    def _route(
-        self, connection: sqlite3.Connection, routings: list[Routing], states: list[NewState], now_ms: int
-    ) -> bool:
-        resolution = resolve(connection, self._names, routings)
-        subjects = resolution.numbers
-        if not calendar.are_current(connection, states) or any(
-            routing.number not in (None, subject) for routing, subject in zip(routings, subjects, strict=True)
-        ):
-            return False
-        resolution.store(connection)
-        insert(
-            connection,
-            _ROUTING,
-            [
-                (routing.seq, subject, routing.verdict)
-                for routing, subject in zip(routings, subjects, strict=True)
-            ],
-        )
-        search.learn(connection, ((routing.seq, routing.words) for routing in routings))
-        calendar.store(connection, states)
-        calendar.note(connection, ((routing.seq, routing.changes) for routing in routings))
-        insert(
-            connection, _RUN, self._lined_up(connection, list(zip(routings, subjects, strict=True)), now_ms)
-        )
-        return True
-
     def lined_up(
-        self, connection: sqlite3.Connection, routings: Sequence[Routing], now_ms: int
+        self, connection: sqlite3.Connection, about: Sequence[tuple[Routing, int | None]], now_ms: int
     ) -> list[tuple[Any, ...]]:
-        """Rows of new runs, each due unless an earlier one of its handler and subject is unfinished."""
-        resolution = resolve(connection, self._names, routings)
-        resolution.store(connection)
-        return self._lined_up(connection, list(zip(routings, resolution.numbers, strict=True)), now_ms)
+        """Rows of new runs, each due unless an earlier one of its handler and subject is unfinished.
 
-    def _lined_up(
-        self, connection: sqlite3.Connection, about: list[tuple[Routing, int | None]], now_ms: int
-    ) -> list[tuple[Any, ...]]:
+        `about` is routings with the numbers of what they are about. A row is the event, the handler, the
+        subject, the state, and when it is due.
+        """
         runs = [
             (
                 routing.seq,
@@ -213,25 +165,29 @@ def _end(
     connection: sqlite3.Connection, outcomes: list[Outcome]
 ) -> dict[tuple[int, int], tuple[int, int | None]]:
     """Change the runs that are still in these attempts: the handler and subject of each run and attempt."""
-    rows: dict[tuple[int, int], tuple[Any, ...]] = {}
+    # Most have ended alike, and one statement for many costs half of one that has a row of values for each.
+    alike: dict[tuple[Any, ...], list[tuple[int]]] = {}
+    known: set[tuple[int, int]] = set()
     for outcome in outcomes:
         if outcome.state not in FOLLOWS["running"]:
             raise ValueError(f"A running run cannot become {outcome.state!r}.")
         if (outcome.state in WAITING) != (outcome.due_at_ms is not None):
             raise ValueError("A run that is retried needs the time when; any other has none.")
         key = outcome.run_id, outcome.attempt
-        rows.setdefault(key, (*key, outcome.state, outcome.due_at_ms, not outcome.spends_try))
+        if key not in known:
+            known.add(key)
+            ending = (outcome.state, outcome.due_at_ms, not outcome.spends_try, outcome.attempt)
+            alike.setdefault(ending, []).append((outcome.run_id,))
     ended: dict[tuple[int, int], tuple[int, int | None]] = {}
-    for places, values in chunks(list(rows.values()), 5):
-        for run_id, attempt, handler, subject in connection.execute(
-            f"WITH ended (run_id, attempt, state, due_at, postponed) AS (VALUES {places}) "  # noqa: S608 -- placeholders only
-            "UPDATE run SET state = ended.state, due_at = ended.due_at, owner = NULL, "
-            "postponed = run.postponed + ended.postponed FROM ended "
-            "WHERE run.run_id = ended.run_id AND run.attempt = ended.attempt AND run.state = 'running' "
-            "RETURNING run_id, attempt, handler_id, subject_id",
-            values,
-        ):
-            ended[run_id, attempt] = handler, subject
+    for ending, numbers in alike.items():
+        for places, values in chunks(numbers, 1):
+            for run_id, attempt, handler, subject in connection.execute(
+                "UPDATE run SET state = ?, due_at = ?, owner = NULL, postponed = postponed + ? "  # noqa: S608 -- placeholders only
+                f"WHERE attempt = ? AND state = 'running' AND run_id IN (VALUES {places}) "
+                "RETURNING run_id, attempt, handler_id, subject_id",
+                (*ending, *values),
+            ):
+                ended[run_id, attempt] = handler, subject
     return ended
 
 

@@ -125,7 +125,7 @@ async def make(path: Path, events: int) -> dict[str, float]:
     rng = random.Random(SEED)  # noqa: S311 -- a load, not a secret
     told = stories(rng)
     log = await open_log(f"sqlite:///{path}")
-    router = Router(log, [], SystemClock(), on_runs=lambda _: None, counts=Counts())
+    router = Router(log, [], SystemClock(), counts=Counts())
     raw = taken = routed = cpu = 0.0
     for first in range(0, events, 5_000):
         bodies = []

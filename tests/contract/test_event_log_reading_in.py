@@ -69,21 +69,18 @@ async def test_those_that_come_together_each_get_their_own_answer(log: EventLog)
 
 
 async def test_what_waits_for_its_routing_can_be_folded_there(log: EventLog) -> None:
-    """What comes back is what folding here gives, less the bodies nobody asked for; it can be routed."""
+    """What comes back is what folding here gives, and it can be routed."""
     await take_in(
         log, *(delivery(webhook(kind, title=f"{kind}")) for kind in ("calendar.created", "calendar.updated"))
     )
-    here = fold_batch(await log.unrouted(10), with_bodies=True)
+    here = fold_batch(await log.unrouted(10), with_known=True)
 
-    there = await log.survey(partial(fold_batch, with_bodies=True), 10)
-    slim = await log.survey(partial(fold_batch, with_bodies=False), 10)
+    there = await log.survey(partial(fold_batch, with_known=True), 10)
 
     assert there == here
-    assert [one.routing for one in slim.events] == [one.routing for one in here.events]
-    assert {one.event.body for one in slim.events} == {b""}
-    routings = [one.routing._replace(runs=(NewRun("hello"),)) for one in slim.events]
-    assert await log.route(routings, now_ms=START, states=slim.states)
-    assert (await log.survey(partial(fold_batch, with_bodies=False), 10)).events == []
+    routings = [one.routing._replace(runs=(NewRun("hello"),)) for one in there.events]
+    assert await log.route(routings, now_ms=START, states=there.states)
+    assert (await log.survey(fold_batch, 10)).events == []
     assert [record.verdict async for record in log.stream(Selection(after_seq=0))] == ["fresh", "conflicting"]
 
 
@@ -91,7 +88,7 @@ async def test_a_survey_goes_no_further_than_it_may(log: EventLog) -> None:
     """The oldest events come first, and no more than were asked for."""
     taken = await take_in(log, *(delivery(distinct()) for _ in range(5)))
 
-    found = await log.survey(partial(fold_batch, with_bodies=False), 3)
+    found = await log.survey(fold_batch, 3)
 
     ids = [one.appended.event_id for one in taken if isinstance(one, Taken)]
     assert ids[:3] == [one.event.event_id for one in found.events]

@@ -68,7 +68,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def fill(log: Any) -> None:
         for hours, body in STORY:
             await receive(log, body, hours)
-        router = Router(log, [], SystemClock(), on_runs=lambda _: None, counts=Counts())
+        router = Router(log, [], SystemClock(), counts=Counts())
         task = asyncio.create_task(router.run())
         while await log.unrouted(1):
             await asyncio.sleep(0.01)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -360,3 +360,85 @@ async def test_what_a_crash_left_running_is_taken_up_at_the_next_start(tmp_path:
 
     assert effects(tmp_path) == ["2"]
     assert [(a.attempt, a.outcome) for a in detail.runs[0].attempts] == [(1, "lost"), (2, "done")]
+
+
+def states(detail: EventDetail) -> set[tuple[str, str]]:
+    return {(run.handler, run.state) for run in detail.runs}
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_runs_of_new_events_are_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler with nothing to do gets its run when that is made; the log is asked for what waits in line."""
+    write_plugin(tmp_path, plugin("async def wanted(event):\n    note(event.calendar_event.title)\n"))
+    async with running(tmp_path, FAST) as service:
+        await settled(service, await sent(service, distinct()))
+        found = []
+        claim = service.log.claim
+
+        async def watched(*arguments: Any, **more: Any) -> Any:
+            claimed = await claim(*arguments, **more)
+            found.extend(claimed)
+            return claimed
+
+        monkeypatch.setattr(service.log, "claim", watched)
+        for _ in range(5):
+            await settled(service, await sent(service, distinct()))
+        assert found == []
+        ids = [await sent(service, webhook(title=f"Title {number}")) for number in range(3)]
+        details = [await settled(service, event_id) for event_id in ids]
+
+    assert [detail.runs[0].attempts[0].outcome for detail in details] == ["done"] * 3
+    assert effects(tmp_path)[-3:] == [f"Title {number}" for number in range(3)]
+
+
+async def test_a_quick_handler_that_begins_to_hang_holds_up_no_other(tmp_path: Path) -> None:
+    """Routing waits for those that were quick so far, but not long."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def hangs(event):\n"
+            "    note('hangs')\n"
+            "    if Path(__file__).with_name('hang').exists(): await asyncio.sleep(60)\n"
+            "@on(CalendarCreated, name='other')\n"
+            "async def other(event):\n    note('other')\n",
+            "@on(CalendarCreated, concurrency=1, timeout=60)",
+        ),
+    )
+    async with running(tmp_path, "[dispatch]\nshutdown_grace_seconds = 0\n") as service:
+        for _ in range(20):
+            await asyncio.gather(*(sent(service, distinct()) for _ in range(25)))
+        await until(lambda: len(effects(tmp_path)) == 1_000, seconds=30)
+        assert service._workers._dispatcher._places.is_quick("hangs")
+        (tmp_path / "plugins" / "hang").touch()
+
+        for _ in range(4):
+            await asyncio.gather(*(sent(service, distinct()) for _ in range(25)))
+        await until(lambda: effects(tmp_path).count("other") == 600)
+        for _ in range(20):  # now little comes in
+            event_id = await sent(service, distinct())
+            await settled(service, event_id, lambda detail: ("other", "done") in states(detail))
+
+    assert effects(tmp_path).count("hangs") == 501
+
+
+async def test_what_was_made_ours_at_a_stop_waits_for_the_next_start(tmp_path: Path) -> None:
+    """However far it had got: each event is handled in the end, and no try is spent."""
+    write_plugin(tmp_path, plugin("async def wanted(event):\n    note(event.event_id)\n"))
+    ids: list[str] = []
+    for _ in range(3):
+        async with running(tmp_path, FAST) as service:
+            ids += await asyncio.gather(*(sent(service, distinct()) for _ in range(40)))
+    async with running(tmp_path, FAST) as service:
+        details = [await settled(service, event_id) for event_id in ids]
+        assert (await service.log.status()).runs == {"done": 120}
+
+    assert set(effects(tmp_path)) == set(ids)
+    assert {attempt.outcome for detail in details for attempt in detail.runs[0].attempts} <= {
+        "done",
+        "stopped",
+    }

@@ -62,7 +62,7 @@ async def reconciled(
     vendor, found = Vendor([answer]), []
     log = await open_log(f"sqlite:///{folder}/klenhook.db")
     clock = SystemClock()
-    router = Router(log, [], clock, on_runs=lambda _names: None, counts=Counts())
+    router = Router(log, [], clock, counts=Counts())
 
     async def routed(_kinds: Any) -> None:
         await router.drain()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from receiver import folding
 from receiver.folding import fold_batch
+from storage.calendar import StoredState
 from storage.work import Unrouted
 from tests.support.klen import UUID, webhook
 from tests.support.logs import START
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def unrouted(seq: int, body: bytes, **more: Any) -> Unrouted:
@@ -33,12 +38,12 @@ def test_an_event_that_cannot_be_folded_gets_past_and_says_why() -> None:
     around = [unrouted(1, webhook(title="One")), unrouted(3, webhook(title="Two"))]
     damaged = unrouted(2, b'{"event_type": \xff')
 
-    batch = fold_batch([around[0], damaged, around[1]], with_bodies=False)
+    batch = fold_batch([around[0], damaged, around[1]])
 
     first, second, third = batch.events
     assert (second.error, second.routing.verdict, second.routing.words) == ("InvalidJSON", None, "")
     assert second.routing.subject == damaged.subject
-    alone = fold_batch(around, with_bodies=False)
+    alone = fold_batch(around)
     assert ([first, third], batch.states) == (alone.events, alone.states)
 
 
@@ -46,7 +51,7 @@ def test_a_batch_is_folded_in_its_order_and_each_state_is_told_once() -> None:
     """What the first event says is known when the second is judged."""
     batch = fold_batch(
         [unrouted(1, webhook(title="One")), unrouted(2, webhook("calendar.updated", title="Two"))],
-        with_bodies=True,
+        with_known=True,
     )
 
     [state] = batch.states
@@ -57,3 +62,31 @@ def test_a_batch_is_folded_in_its_order_and_each_state_is_told_once() -> None:
         ["retitled"],
     ]
     assert ['"title":"One"' in (one.known or "") for one in batch.events] == [True, False]
+
+
+def test_what_was_known_stays_when_no_event_of_the_batch_can_be_folded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was read for an event that then went wrong; it is not written back as if that were in it."""
+    before = fold_batch([unrouted(1, webhook(title="One"))]).states[0]
+    known = StoredState(1, before.calendar_event, before.memory)
+
+    def failing(*_arguments: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(folding, "fold", failing)
+    batch = fold_batch([unrouted(2, webhook(title="Two"), known=known)])
+
+    assert ([one.error for one in batch.events], batch.states) == (["ArithmeticError"], [])
+    assert "one" not in batch.events[0].routing.words.split()
+    assert "two" in batch.events[0].routing.words.split()
+
+
+def test_words_are_kept_of_an_event_that_tells_nothing_of_use() -> None:
+    """A body may be found by its words though what it says of its calendar event cannot be read."""
+    known = StoredState(1, "{}", "no JSON")
+
+    [one] = fold_batch([unrouted(1, webhook(title="Findable"), known=known)]).events
+
+    assert (one.error, one.routing.verdict) == ("ValueError", None)
+    assert "findable" in one.routing.words.split()

@@ -153,3 +153,51 @@ def test_a_lower_concurrency_holds_from_the_next_place_on() -> None:
     for one in claimed[:-1]:
         made.leave(one)
     assert made.capacity(["one"]) == {"one": 1}
+
+
+def end(made: Places, claimed: Iterable[Claimed], *, recorded: bool = True) -> None:
+    for one in claimed:
+        made.leave(one)
+        if recorded:
+            made.ended(one)
+
+
+def test_half_of_all_room_is_kept_for_runs_that_are_about_to_be_made() -> None:
+    """The other half is for those before them; what is kept is not given out twice."""
+    made = places(Named("quick"), quick=["quick"])
+
+    first, second, third = made.reserve(["quick"]), made.reserve(["quick"]), made.reserve(["quick"])
+
+    assert (first, second, third) == ({"quick": PLACES}, {"quick": PLACES}, {})
+    assert (made.room, made.capacity(["quick"])) == (0, {})
+    made.release(first)
+    assert (made.room, made.reserve(["quick"])) == (PLACES, {"quick": PLACES})
+
+
+def test_what_is_kept_is_shared_and_is_no_more_than_there_is() -> None:
+    """Of handlers that are not quick, only what can begin at once; with many, each gets one."""
+    made = places(Named("slow"), Named("quick"), Named("few", concurrency=1), quick=["quick"])
+    claimed = claim(made, "slow", PLACES - 1)
+    list(made.admit())
+
+    assert made.reserve(["slow", "quick", "few"]) == {"slow": 1, "quick": PLACES // 3}
+    end(made, claimed)
+    many = [f"handler {number}" for number in range(3 * PLACES)]
+    assert made.reserve(many) == dict.fromkeys(many[: PLACES - 1 - PLACES // 3], 1)
+
+
+def test_a_run_that_ended_does_not_wait_though_the_log_does_not_know_it_yet() -> None:
+    """Its place is free before it is recorded, and nothing need be asked for because of it."""
+    made = places(Named("one"))
+    made._counts.unfinished["one"] = 3
+    claimed = claim(made, "one", 3)
+    list(made.admit())
+
+    assert made.waiting("one") == 0
+    end(made, claimed[:2], recorded=False)
+    assert made.waiting("one") == 0
+    made._counts.unfinished["one"] -= 1
+    made.ended(claimed[0])
+    assert made.waiting("one") == 0
+    made.ended(claimed[1])  # it is to be tried again
+    assert made.waiting("one") == 1

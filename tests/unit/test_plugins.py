@@ -535,7 +535,7 @@ def test_wanted_events(place: Place, decorator: str, wanted: set[str | None]) ->
     handler = handler_of(place, decorator)
 
     types = ("calendar.created", "calendar.updated", "call.ended", "calendar.rescheduled", "", None)
-    assert wanted == {event_type for event_type in types if handler.wants(event_type)}
+    assert wanted == {event_type for event_type in types if handler.interest.in_type(event_type)}
 
 
 def test_a_known_name_on_an_unreadable_shape(place: Place) -> None:
@@ -544,7 +544,7 @@ def test_a_known_name_on_an_unreadable_shape(place: Place) -> None:
     event = parse_event(body, event_id="e", source="klen", received_at=datetime(2025, 5, 1, tzinfo=UTC))
     handler = handler_of(place, "CalendarCreated")
 
-    assert (handler.wants(event.event_type), handler.given(event)) == (True, [])
+    assert (handler.interest.in_type(event.event_type), handler.given(event)) == (True, [])
     assert isinstance(event, UnknownEvent)
 
 
@@ -627,7 +627,7 @@ def test_the_hint_is_a_plugin(place: Place, event_type: str | None) -> None:
 
     handler = only(place.load())
 
-    assert handler.wants(event_type)
+    assert handler.interest.in_type(event_type)
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
     if handler.where is not None:
