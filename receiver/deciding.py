@@ -43,6 +43,9 @@ class Told(NamedTuple):
 
 def decide(takers: Sequence[Taker], events: Sequence[Unrouted]) -> Decision[Told] | None:
     """The routings of a batch, and what is known then; None if somebody has to be asked."""
+    asking = [taker for taker in takers if taker.asks]
+    if any(taker.interest.in_event(event, ()) for taker in asking for event in events):
+        return None
     folded = fold_batch(events)
     with_changes = any(taker.interest.changes for taker in takers)
     with_found = any(event.origin == "reconcile" or _was_found(event) for event in events)

@@ -21,7 +21,7 @@ from storage.sqlite.beside import ProcessWriter
 from storage.sqlite.examine import Examiner
 from storage.sqlite.lock import announce
 from storage.sqlite.reader import SqliteReader
-from storage.sqlite.routing import Places
+from storage.sqlite.routing import Claiming
 from storage.sqlite.writer import ThreadWriter
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ class SqliteLog(SqliteReader):
         capacity: Mapping[str, int] | None = None,
     ) -> Routed[T] | None:
         """See `EventLog.route_next`."""
-        places = Places(now_ms, owner, capacity or {})
-        waiting = self._writer.do(operations.route_next, (decide, limit, places))
+        claiming = Claiming(now_ms, owner, capacity or {})
+        waiting = self._writer.do(operations.route_next, (decide, limit, claiming))
         self._writer.hand_on()  # as with a claim
         routed: Routed[T] | None = await waiting
         return routed

@@ -34,8 +34,8 @@ _RUN: Final = (
 )
 
 
-class Places(NamedTuple):
-    """Who has room for how many runs of which handlers, when they are due."""
+class Claiming(NamedTuple):
+    """When new runs are due, and who takes how many of which handlers at once."""
 
     now_ms: int
     owner: str = ""
@@ -67,14 +67,14 @@ class Routings:
                 for routing, subject in zip(new, resolution.numbers, strict=True)
             )
             if current:
-                self._record(connection, new, states, resolution, Places(now_ms))
+                self._record(connection, new, states, resolution, Claiming(now_ms))
             results.append(current)
         return results
 
     def route_next(
         self,
         connection: sqlite3.Connection,
-        batches: list[tuple[Callable[[list[Unrouted]], Decision[Any] | None], int, Places]],
+        batches: list[tuple[Callable[[list[Unrouted]], Decision[Any] | None], int, Claiming]],
     ) -> list[Routed[Any] | None]:
         """Record what is decided for the oldest events that wait: at most so many of them."""
         return [self._route_next(connection, *batch) for batch in batches]
@@ -84,7 +84,7 @@ class Routings:
         connection: sqlite3.Connection,
         decide: Callable[[list[Unrouted]], Decision[Any] | None],
         limit: int,
-        places: Places,
+        claiming: Claiming,
     ) -> Routed[Any] | None:
         events, resolution = read.look_up(connection, limit)
         if not events:
@@ -92,7 +92,7 @@ class Routings:
         decision = decide(events)
         if decision is None:
             return None
-        taken = self._record(connection, decision.routings, decision.states, resolution, places)
+        taken = self._record(connection, decision.routings, decision.states, resolution, claiming)
         return Routed(len(events), decision.told, _claimed(events, decision, taken))
 
     def _record(
@@ -101,7 +101,7 @@ class Routings:
         routings: Sequence[Routing],
         states: Sequence[NewState],
         resolution: Resolution,
-        places: Places,
+        claiming: Claiming,
     ) -> list[_Taken]:
         """Write it down; the runs that are under way from now on."""
         resolution.store(connection)
@@ -110,17 +110,19 @@ class Routings:
         search.learn(connection, ((routing.seq, routing.words) for routing in routings))
         calendar.store(connection, states)
         calendar.note(connection, ((routing.seq, routing.changes) for routing in routings))
-        rows, taken = self._placed(connection, self._runs.lined_up(connection, about, places.now_ms), places)
+        rows, taken = self._placed(
+            connection, self._runs.lined_up(connection, about, claiming.now_ms), claiming
+        )
         insert(connection, _RUN, rows)
         return taken
 
     def _placed(
-        self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]], places: Places
+        self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]], claiming: Claiming
     ) -> tuple[list[tuple[Any, ...]], list[_Taken]]:
         """The rows of new runs with their numbers, due ones as running as long as there is room."""
         last = connection.execute("SELECT coalesce(max(run_id), 0) FROM run").fetchone()[0]
-        names = {self._names.handler(connection, name): name for name in places.capacity}
-        left = Counter({handler: places.capacity[name] for handler, name in names.items()})
+        names = {self._names.handler(connection, name): name for name in claiming.capacity}
+        left = Counter({handler: claiming.capacity[name] for handler, name in names.items()})
         numbered: list[tuple[Any, ...]] = []
         taken = []
         for number, (seq, handler, subject, state, due_at) in enumerate(rows, last + 1):
@@ -128,7 +130,7 @@ class Routings:
                 numbered.append((number, seq, handler, subject, state, 0, due_at, None))
                 continue
             left[handler] -= 1
-            numbered.append((number, seq, handler, subject, "running", 1, None, places.owner))
+            numbered.append((number, seq, handler, subject, "running", 1, None, claiming.owner))
             taken.append(_Taken(number, names[handler], seq))
         return numbered, taken
 
