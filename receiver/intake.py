@@ -11,12 +11,17 @@ import json
 from functools import lru_cache
 from hashlib import blake2b, sha256
 from random import Random
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from receiver.columns import columns
 from receiver.errors import InvalidJSON
 from receiver.jsonbody import JSON, canonical, parse_json
 from storage.records import NewEvent, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from receiver.columns import Columns
 
 DELIVERY_ID_HEADERS: Final = {
     "klen": "X-Klen-Delivery-ID",
@@ -53,8 +58,29 @@ def read_event(delivery: Delivery) -> NewEvent:
     Raises:
         InvalidJSON: the body is no JSON; `refused` makes the row for quarantine.
     """
-    value = parse_json(delivery.body)
-    found = columns(value)
+    return _read([delivery])[0]
+
+
+def read_deliveries(deliveries: Sequence[Delivery]) -> list[NewEvent | Refused]:
+    """The rows for deliveries that came together, whatever they are."""
+    try:
+        return [*_read(deliveries)]
+    except InvalidJSON as error:
+        if len(deliveries) == 1:
+            return [refused(deliveries[0], error)]
+        return [row for delivery in deliveries for row in read_deliveries([delivery])]
+
+
+def _read(deliveries: Sequence[Delivery]) -> list[NewEvent]:
+    # One step of all after the other, as events are folded and for the same reason.
+    bodies = [parse_json(delivery.body) for delivery in deliveries]
+    found = [columns(body) for body in bodies]
+    contents = [_content_digest(body) for body in bodies]
+    digests = [sha256(delivery.body).digest() for delivery in deliveries]
+    return [*map(_row, deliveries, found, contents, digests)]
+
+
+def _row(delivery: Delivery, found: Columns, content_digest: bytes, body_sha256: bytes) -> NewEvent:
     flags = found.flags
     headers, named = _headers(delivery.headers)
     if named is not None and named != found.event_type:
@@ -63,8 +89,8 @@ def read_event(delivery: Delivery) -> NewEvent:
         new_event_id(delivery.received_at_ms),
         delivery.source,
         delivery.body,
-        sha256(delivery.body).digest(),
-        _content_digest(value),
+        body_sha256,
+        content_digest,
         _delivery_digest(delivery.delivery_id),
         delivery.received_at_ms,
         "webhook",
@@ -74,14 +100,6 @@ def read_event(delivery: Delivery) -> NewEvent:
         *found[:-1],
         " ".join(flags) or None,
     )
-
-
-def read_delivery(delivery: Delivery) -> NewEvent | Refused:
-    """The row for a delivery, whatever it is."""
-    try:
-        return read_event(delivery)
-    except InvalidJSON as error:
-        return refused(delivery, error)
 
 
 def refused(delivery: Delivery, error: InvalidJSON) -> Refused:

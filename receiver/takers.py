@@ -25,10 +25,12 @@ class ChangeLike(Protocol):
     @property
     def name(self) -> str:
         """Such as `rescheduled`."""
+        ...
 
     @property
     def after(self) -> Collection[str]:
         """The fields that changed."""
+        ...
 
 
 class ChangeKind(NamedTuple):

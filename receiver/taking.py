@@ -17,7 +17,7 @@ from receiver import logs
 from receiver.answers import acknowledgement, refusal
 from receiver.counts import Counts, known_type
 from receiver.errors import InvalidJSON, PayloadTooLarge, Rejected, Unavailable, UnsupportedEncoding
-from receiver.intake import DELIVERY_ID_HEADERS, KEPT_HEADERS, Delivery, read_delivery
+from receiver.intake import DELIVERY_ID_HEADERS, KEPT_HEADERS, Delivery, read_deliveries
 from receiver.traces import Traces
 from storage.errors import StorageError
 from storage.records import Unreadable
@@ -121,7 +121,7 @@ class Taking:
         )
 
     def _record(self, request: _Request, delivery: Delivery) -> None:
-        taken = self._deadlines.within(self.intake.log.take_in(delivery, read_delivery, request.size))
+        taken = self._deadlines.within(self.intake.log.take_in(delivery, read_deliveries, request.size))
         taken.add_done_callback(partial(self._taken, request))
 
     def _taken(self, request: _Request, taken: asyncio.Future[Taken | Unreadable]) -> None:

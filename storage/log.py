@@ -62,12 +62,12 @@ class EventLog(EventReader, Protocol):
         ...
 
     def take_in(
-        self, delivery: D, read: Callable[[D], NewEvent | Refused], size: int
+        self, delivery: D, read: Callable[[list[D]], Sequence[NewEvent | Refused]], size: int
     ) -> Awaitable[Taken | Unreadable]:
         """Record what `read` makes of a delivery: an event as `append` does, or a body for quarantine.
 
         `read` is a pure function of a module, and quick: it may be called in another process, where the log
-        is written. `size` is the delivery's in memory, in bytes.
+        is written, with all deliveries that came together. `size` is the delivery's in memory, in bytes.
         """
         ...
 

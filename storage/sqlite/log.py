@@ -120,7 +120,7 @@ class SqliteLog(SqliteReader):
         return self._writer.do(operations.append, event, len(event.body) + ROW_BYTES)
 
     def take_in(
-        self, delivery: D, read: Callable[[D], NewEvent | Refused], size: int
+        self, delivery: D, read: Callable[[list[D]], Sequence[NewEvent | Refused]], size: int
     ) -> Awaitable[Taken | Unreadable]:
         """See `EventLog.take_in`."""
         return self._writer.do(operations.take_in, (read, delivery), size + ROW_BYTES)

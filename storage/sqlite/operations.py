@@ -8,6 +8,8 @@ to break: what is remembered of a transaction that was rolled back never came ab
 from __future__ import annotations
 
 import sqlite3
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from storage.records import NewEvent, Refused, Taken, Unreadable
@@ -55,10 +57,15 @@ def append(connection: WritingConnection, events: list[NewEvent]) -> list[Append
 
 
 def take_in(
-    connection: WritingConnection, items: list[tuple[Callable[[Any], NewEvent | Refused], Any]]
+    connection: WritingConnection,
+    items: list[tuple[Callable[[list[Any]], Sequence[NewEvent | Refused]], Any]],
 ) -> list[Taken | Unreadable]:
     """Record what each delivery is read as: the events together, bodies that could not be read one by one."""
-    found = [read(delivery) for read, delivery in items]
+    found = [
+        one
+        for read, some in groupby(items, key=itemgetter(0))
+        for one in read([delivery for _, delivery in some])
+    ]
     events = [one for one in found if isinstance(one, NewEvent)]
     appended = iter(connection.appender.append(connection, events))
     bodies = [one for one in found if isinstance(one, Refused)]

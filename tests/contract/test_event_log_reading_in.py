@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from receiver.folding import fold_batch
-from receiver.intake import Delivery, read_delivery, read_event
+from receiver.intake import Delivery, read_deliveries, read_event
 from storage.records import Selection, Taken, Unreadable
 from storage.work import NewRun
 from tests.support.klen import distinct, webhook
@@ -22,7 +22,9 @@ def delivery(body: bytes, delivery_id: str | None = None) -> Delivery:
 
 
 async def take_in(log: EventLog, *deliveries: Delivery) -> list[Taken | Unreadable]:
-    return list(await asyncio.gather(*(log.take_in(one, read_delivery, len(one.body)) for one in deliveries)))
+    return list(
+        await asyncio.gather(*(log.take_in(one, read_deliveries, len(one.body)) for one in deliveries))
+    )
 
 
 async def test_a_delivery_becomes_the_event_that_it_is_read_as(log: EventLog) -> None:

@@ -41,7 +41,7 @@ def answer_first() -> None:
         storing = asyncio.ensure_future(take_in(self, delivery, read, size))
         under_way.add(storing)
         storing.add_done_callback(under_way.discard)
-        event: NewEvent = read(delivery)
+        event: NewEvent = read([delivery])[0]
         return Taken(Appended(event.event_id, duplicate=False), event.event_type, event.flags)
 
     SqliteLog.take_in = early  # type: ignore[method-assign]  # the point of it
