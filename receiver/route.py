@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 BATCH: Final = 128
 """Events per transaction."""
-SMALL_BATCH: Final = 32
-"""The same while much comes in: some two milliseconds for which senders wait."""
+SMALL_BATCH: Final = 24
+"""The same while much comes in: some five milliseconds for which senders wait."""
 GATHER_SECONDS: Final = 0.02
 """What comes within this time is routed together, so that under load routing takes little from intake."""
 LITTLE: Final = 100
