@@ -2,12 +2,14 @@
 
 A wake-up is only a hint, and one may be missed; after a second at the latest the rows are looked at again.
 The rule easiest to break: the hint is cleared before the rows are looked at, or one that comes in between is
-lost.
+lost. And hints may come all the time: what nobody gives a hint of is looked for each second all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import TYPE_CHECKING, Final
 
 from receiver import logs
@@ -25,10 +27,11 @@ class Sweep:
     def __init__(
         self, what: str, step: Callable[[], Awaitable[bool]], *, on_sweep: Callable[[], None] | None = None
     ) -> None:
-        """`step` works and says whether there may be more; `on_sweep` is called when nobody woke us."""
+        """`step` works and says whether there may be more; `on_sweep` is called each second."""
         self._what = what
         self._step = step
         self._on_sweep = on_sweep
+        self._swept = time.monotonic()
         self._awake = asyncio.Event()
         self._logger = logs.get("service")
 
@@ -46,13 +49,22 @@ class Sweep:
             self._awake.clear()
             try:
                 while await self._step():
-                    pass
+                    self._look_around()
             except (LogUnavailable, QueryError) as error:
                 self._logger.warning("waiting for the log", what=self._what, error=type(error).__name__)
                 await asyncio.sleep(SECONDS)
-            try:
-                async with asyncio.timeout(SECONDS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0, self._seconds_left())):
                     await self._awake.wait()
-            except TimeoutError:
-                if self._on_sweep is not None:
-                    self._on_sweep()
+            self._look_around()
+
+    def _seconds_left(self) -> float:
+        return self._swept + SECONDS - time.monotonic()
+
+    def _look_around(self) -> None:
+        """Look for what nobody gives a hint of, if it is time."""
+        if self._seconds_left() > 0:
+            return
+        self._swept = time.monotonic()
+        if self._on_sweep is not None:
+            self._on_sweep()

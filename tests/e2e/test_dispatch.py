@@ -442,3 +442,24 @@ async def test_what_was_made_ours_at_a_stop_waits_for_the_next_start(tmp_path: P
         "done",
         "stopped",
     }
+
+
+async def test_a_retry_is_found_while_another_handler_has_much_to_do(tmp_path: Path) -> None:
+    """What is due is looked for each second, also when something else wakes the dispatcher all the time."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def late(event, ctx):\n"
+            "    if ctx.attempt == 1: raise Retry(after=1.5)\n"
+            "    note('late')\n"
+            "@on(CalendarUpdated, name='busy')\n"
+            "async def busy(event):\n    note('busy')\n"
+        ),
+    )
+    async with running(tmp_path) as service:
+        event_id = await sent(service, webhook())
+        while "late" not in effects(tmp_path):
+            await sent(service, webhook("calendar.updated", title=f"{len(effects(tmp_path))}"))
+            await asyncio.sleep(0.1)
+            assert len(effects(tmp_path)) < 100
+        await settled(service, event_id)
