@@ -141,9 +141,10 @@ class Dispatcher:
     def reserve(self) -> Reserved:
         """Room for some of the runs that are about to be made: those of handlers that have caught up.
 
-        `take` gives it back, with those that were made as ours.
+        Runs that are due already come first. `take` gives it back, with those that were made as ours.
         """
         may = self._recovered and not self._replays_only and not self._stopping
+        may = may and not self._places.capacity(set(self._promising) - self._caught_up)
         names = [name for name in self._handlers if name in self._caught_up] if may else []
         return Reserved(self._owner, self._places.reserve(names), self._handlers)
 
@@ -210,18 +211,25 @@ class Dispatcher:
             return False
         for name in capacity:
             self._promising.remove(name)
+        self._caught_up |= capacity.keys()  # unless there is news of them meanwhile
         handlers = self._handlers  # those of this claim, should they be replaced meanwhile
-        claimed = await self._log.claim(
-            self._owner,
-            capacity,
-            now_ms=self._clock.now_ms(),
-            replays=None if self._replays_only else self._places.for_replays(capacity),
-            live=not self._replays_only,
-        )
+        self._places.hold(capacity)
+        try:
+            claimed = await self._log.claim(
+                self._owner,
+                capacity,
+                now_ms=self._clock.now_ms(),
+                replays=None if self._replays_only else self._places.for_replays(capacity),
+                live=not self._replays_only,
+            )
+        except LogUnavailable:
+            self.wake(set(capacity))
+            raise
+        finally:
+            self._places.release(capacity)
         taken = Counter(run.handler for run in claimed)
         # Where everything asked for was there, there may be more: ask again, behind the others.
         self.wake({name for name, most in capacity.items() if taken[name] == most})
-        self._caught_up |= {name for name, most in capacity.items() if taken[name] < most}
         for run in claimed:
             self._places.enter(run, handlers[run.handler])
         self._begin()
@@ -232,6 +240,8 @@ class Dispatcher:
         if not self._stopping:
             for run, handler in self._places.admit():
                 self._start(run, handler)
+        if self._promising:  # there may be room for them now
+            self._sweep.wake()
         if self._room is not None and not self._room.done() and self._has_room():
             self._room.set_result(None)
 

@@ -67,7 +67,7 @@ class Places:
     def reserve(self, names: Sequence[str]) -> dict[str, int]:
         """Keep room, shared evenly, for runs that are about to be made.
 
-        It is half of all that there is at most, so that these are made while those before are under way.
+        It is half of what quick handlers may have, so that some are made while those before are under way.
         """
         free = max(0, self._concurrency - self._running.total() - self.ahead)
         ahead = self.room - free
@@ -77,8 +77,12 @@ class Places:
             if most > 0:
                 reserved[name] = most
                 free, ahead = max(0, free - most), ahead - max(0, most - free)
-        self._reserved.update(reserved)
+        self.hold(reserved)
         return reserved
+
+    def hold(self, reserved: Mapping[str, int]) -> None:
+        """Keep this room."""
+        self._reserved.update(reserved)
 
     def release(self, reserved: Mapping[str, int]) -> None:
         """Keep it no longer."""

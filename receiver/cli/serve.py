@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from receiver.reload import ReloadError
 
 BESIDE: Final = ("receiver.intake", "receiver.deciding")
-"""What reads deliveries and events where the log is written."""
+"""What reads deliveries, and decides who gets which event, where the log is written."""
 LAST_SECONDS: Final = 3.0
 """What is left when the service has stopped, and does not end by itself, gets so long."""
 

@@ -463,3 +463,96 @@ async def test_a_retry_is_found_while_another_handler_has_much_to_do(tmp_path: P
             await asyncio.sleep(0.1)
             assert len(effects(tmp_path)) < 100
         await settled(service, event_id)
+
+
+async def noted(folder: Path, count: int) -> None:
+    await until(lambda: len(effects(folder)) == count)
+
+
+@pytest.fixture
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found is found by hints alone."""
+    monkeypatch.setattr("receiver.sweep.SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("no_sweep")
+@pytest.mark.parametrize("where", ["", ", where=lambda event: True"])
+async def test_room_that_is_kept_for_others_is_given_back(tmp_path: Path, where: str) -> None:
+    """A run that was not ours at once is asked for, not left for a sweep."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def other(event):\n    pass\n"
+            f"@on(CalendarCreated, name='wanted'{where})\n"
+            "async def wanted(event):\n    note('wanted')\n",
+            "@on(CalendarUpdated)",
+        ),
+    )
+    async with running(tmp_path) as service:
+        for number in range(5):
+            await asyncio.gather(*(sent(service, distinct()) for _ in range(number + 1)))
+            await settled(service, await sent(service, distinct()))
+
+
+@pytest.mark.usefixtures("no_sweep")
+async def test_a_place_that_gets_free_is_given_to_whoever_waits(tmp_path: Path) -> None:
+    """Also if the one that had it wants no other."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def long(event):\n    note('began')\n    await asyncio.sleep(0.3)\n"
+            "@on(CalendarCreated)\nasync def wanted(event):\n    pass\n",
+            "@on(CalendarUpdated)",
+        ),
+    )
+    async with running(tmp_path, "[dispatch]\nconcurrency = 2\n") as service:
+        for number in range(3):
+            for part in range(2):
+                await sent(service, webhook("calendar.updated", id=10 * number + part + 500, uuid=None))
+                await noted(tmp_path, 2 * number + part + 1)
+            await settled(service, await sent(service, distinct()))
+            await asyncio.sleep(0.4)  # now nothing is under way
+
+
+@pytest.mark.usefixtures("no_sweep")
+async def test_an_attempt_that_came_to_nothing_is_made_again(tmp_path: Path) -> None:
+    """Two runs that read one key: the one that comes too late is due again, and is asked for."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def counts(event, ctx):\n"
+            "    known = await ctx.store.get('n') or 0\n"
+            "    await asyncio.sleep(0.1)\n"
+            "    ctx.store.set('n', known + 1)\n",
+            "@on(CalendarCreated, ordered=False)",
+        ),
+    )
+    async with running(tmp_path) as service:
+        ids = await asyncio.gather(*(sent(service, distinct()) for _ in range(3)))
+        details = [await settled(service, event_id) for event_id in ids]
+        assert (await service.log.stored("counts", "n")).value == "3"
+
+    assert "conflict" in {attempt.outcome for detail in details for attempt in detail.runs[0].attempts}
+
+
+async def test_what_is_due_comes_before_what_is_about_to_be_made(tmp_path: Path) -> None:
+    """No room is kept for new runs while a handler that could begin has not been asked about."""
+    write_plugin(
+        tmp_path,
+        plugin(
+            "async def one(event):\n    pass\n@on(CalendarCreated)\nasync def other(event):\n    pass\n",
+            "@on(CalendarUpdated)",
+        ),
+    )
+    async with running(tmp_path) as service:
+        dispatcher = service._workers._dispatcher
+        await until(lambda: dispatcher._caught_up == {"one", "other"})
+        before = dispatcher.reserve()
+        dispatcher.take(before, [])
+
+        dispatcher.wake({"other"})
+
+        assert before.capacity == {"one": 16, "other": 16}
+        assert dispatcher.reserve().capacity == {}
+        await until(lambda: dispatcher._caught_up == {"one", "other"})
+        assert sum(dispatcher.reserve().capacity.values()) == 32
