@@ -127,8 +127,9 @@ class Router:
         if self._dispatcher is None:
             return await self._log.route_next(decide_here, limit, now_ms=now_ms)
         reserved = self._dispatcher.reserve()
-        if reserved.capacity:  # no more than can begin at once, if that is not too few
-            limit = max(min(limit, *reserved.capacity.values()), SMALL_BATCH)
+        least = min(reserved.capacity.values(), default=limit)
+        if least >= SMALL_BATCH:  # no more than can begin at once, if that is not too few
+            limit = min(limit, least)
         claimed: list[Claimed] = []
         try:
             routed = await self._log.route_next(

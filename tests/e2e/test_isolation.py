@@ -697,7 +697,7 @@ async def test_children_end_when_the_service_is_killed(tmp_path: Path, kind: str
     service = subprocess.Popen([sys.executable, "-c", code])  # noqa: ASYNC220 -- it takes no time to be noticed
     try:
         pids = tmp_path / "pids"
-        await until(lambda: pids.exists() and pids.read_text(), 15)
+        await until(lambda: pids.exists() and pids.read_text(), 45)
         if statement == "pass":
             await until((tmp_path / "idle").exists)
     finally:
