@@ -78,7 +78,7 @@ class Counts:
         self.examined_at_ms = now_ms
 
     def routed(
-        self, event_type: str | None, verdict: str | None, runs: Iterable[NewRun], events: int = 1
+        self, event_type: str | None, verdict: str | None, runs: Iterable[NewRun], events: int
     ) -> None:
         """So many events have their routing, each with these runs."""
         self.events[known_type(event_type), verdict or "none"] += events

@@ -1,8 +1,8 @@
 """Claim due runs and call their handlers.
 
 The work comes from rows: `claim` counts the attempt before the handler starts, so a handler that takes the
-process down with it cannot do so for ever. A sweep each second finds what nobody announced: retries that
-are due, and runs that a crash left behind.
+process down with it cannot do so for ever. Of new runs, routing may claim some as it makes them. A sweep each
+second finds what nobody announced: retries that are due, and runs that a crash left behind.
 
 The rule easiest to break: a place is free again only when the call has really ended, so a plain function
 that runs on after its time still counts.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 from pydantic_core import from_json
 
-from receiver.told import CUSTOMER, PREVIOUS, Mark, same
+from receiver.told import CUSTOMER, FIELDS, PREVIOUS, Mark, same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,30 +26,7 @@ __all__ = ["State", "encode", "recalled"]
 MOST_MARKS: Final = 48
 """Events that one state remembers. Of a longer row that told the same, the first and the newest are kept."""
 
-_ORDER: Final = {
-    name: place
-    for place, name in enumerate(
-        (
-            "id",
-            "uuid",
-            "title",
-            "description",
-            "event_type",
-            "status",
-            "start_time",
-            "end_time",
-            "duration_minutes",
-            "location",
-            "has_video_conference",
-            "video_conference_url",
-            "created_by_ai_agent",
-            "ai_agent",
-            CUSTOMER,
-            "reason",
-            "ics_url",
-        )
-    )
-}
+_ORDER: Final = {name: place for place, name in enumerate(FIELDS)}
 _PART: Final = f"{CUSTOMER}."
 _slow = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 

@@ -19,10 +19,30 @@ from receiver.shapes import OVERDUE
 if TYPE_CHECKING:
     from receiver.jsonbody import JSON
 
-__all__ = ["CUSTOMER", "PREVIOUS", "TERMINAL", "Mark", "Told", "same", "told"]
+__all__ = ["CUSTOMER", "FIELDS", "PREVIOUS", "TERMINAL", "Mark", "Told", "same", "told"]
 
 CUSTOMER: Final = "customer"
 """The one field that is known by its parts, such as `customer.email`: senders leave out what they lack."""
+FIELDS: Final = (
+    "id",
+    "uuid",
+    "title",
+    "description",
+    "event_type",
+    "status",
+    "start_time",
+    "end_time",
+    "duration_minutes",
+    "location",
+    "has_video_conference",
+    "video_conference_url",
+    "created_by_ai_agent",
+    "ai_agent",
+    CUSTOMER,
+    "reason",
+    "ics_url",
+)
+"""The vendor's names of what makes up a calendar event, in the order in which it is shown."""
 TERMINAL: Final = frozenset({"cancelled", "completed", "no_show"})
 """Statuses with which a calendar event ends."""
 PREVIOUS: Final = ("previous_start", "previous_end")
@@ -31,19 +51,8 @@ PREVIOUS: Final = ("previous_start", "previous_end")
 _UNTOLD: Final = frozenset({"time_changed"})
 _NEVER_NULL: Final = frozenset({"id", "uuid", "title", "status", "start_time", "end_time"})
 """Where the vendor requires a value, null is none."""
-_USUAL: Final = _NEVER_NULL | {
-    "description",
-    "event_type",
-    "duration_minutes",
-    "location",
-    "has_video_conference",
-    "video_conference_url",
-    "created_by_ai_agent",
-    "ai_agent",
-    "reason",
-    "ics_url",
-}
-"""Names of the vendor that mean nothing special here."""
+_USUAL: Final = frozenset(FIELDS) - {CUSTOMER}
+"""Fields that mean nothing special here."""
 _IMPLIED: Final = {"calendar.cancelled": "cancelled", "calendar.completed": "completed"}
 """The status of an event that does not carry it."""
 _TIMES: Final = frozenset({"start_time", "end_time", *PREVIOUS})
