@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from receiver import reading
 from receiver.changes import Change, fold
 from receiver.jsonbody import parse_json
+from receiver.parts import in_parts
 from receiver.state import State, encode, recalled
 from receiver.told import CUSTOMER, told
 from receiver.words import words_of
@@ -55,13 +56,16 @@ class FoldedBatch(NamedTuple):
 
 def fold_batch(events: Sequence[Unrouted], *, with_known: bool = False) -> FoldedBatch:
     """Fold the events of a batch, in log order."""
-    # One step of all events after the other, and not one event after the other: the processor keeps the code
-    # of a step at hand, and all of it does not fit there. That takes a third of the time away.
     folding = Folding()
+    found = [one for part in in_parts(events) for one in _folded(part, folding, with_known=with_known)]
+    return FoldedBatch(found, folding.states())
+
+
+def _folded(events: Sequence[Unrouted], folding: Folding, *, with_known: bool) -> list[FoldedEvent]:
     read = _read(events)
     folding.recall(events, read)
     folded = [folding.add(*both) for both in zip(events, read, strict=True)]
-    found = [
+    return [
         FoldedEvent(
             event,
             Routing(
@@ -79,7 +83,6 @@ def fold_batch(events: Sequence[Unrouted], *, with_known: bool = False) -> Folde
         )
         for event, one, (words, _, _) in zip(events, folded, read, strict=True)
     ]
-    return FoldedBatch(found, folding.states())
 
 
 class _Read(NamedTuple):
@@ -106,8 +109,9 @@ def _read(events: Sequence[Unrouted]) -> list[_Read]:
 
 
 def _told_by(event: Unrouted, body: JSON) -> Told | None:
-    is_about_none = event.number is None or event.call_id is not None
-    return None if is_about_none else told_by(event, body)
+    if event.number is None or event.call_id is not None:
+        return None
+    return told_by(event, body)
 
 
 class Folded(NamedTuple):

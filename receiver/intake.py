@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from receiver.columns import columns
 from receiver.errors import InvalidJSON
 from receiver.jsonbody import JSON, canonical, parse_json
+from receiver.parts import in_parts
 from storage.records import NewEvent, Refused
 
 if TYPE_CHECKING:
@@ -63,16 +64,19 @@ def read_event(delivery: Delivery) -> NewEvent:
 
 def read_deliveries(deliveries: Sequence[Delivery]) -> list[NewEvent | Refused]:
     """The rows for deliveries that came together, whatever they are."""
+    return [row for part in in_parts(deliveries) for row in _read_part(part)]
+
+
+def _read_part(deliveries: Sequence[Delivery]) -> list[NewEvent | Refused]:
     try:
         return [*_read(deliveries)]
     except InvalidJSON as error:
         if len(deliveries) == 1:
             return [refused(deliveries[0], error)]
-        return [row for delivery in deliveries for row in read_deliveries([delivery])]
+        return [row for delivery in deliveries for row in _read_part([delivery])]
 
 
 def _read(deliveries: Sequence[Delivery]) -> list[NewEvent]:
-    # One step of all after the other, as events are folded and for the same reason.
     bodies = [parse_json(delivery.body) for delivery in deliveries]
     found = [columns(body) for body in bodies]
     contents = [_content_digest(body) for body in bodies]

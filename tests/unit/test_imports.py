@@ -29,6 +29,7 @@ PURE = (
     "columns.py",
     "intake.py",
     "folding.py",
+    "parts.py",
     "takers.py",
     "deciding.py",
     "twins.py",
