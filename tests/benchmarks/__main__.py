@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks import slow_disk
 from tests.benchmarks.machine import facts
 from tests.benchmarks.measures import MEASURES, Measure, measured
 from tests.benchmarks.requests import BODY_BYTES, CONNECTIONS
@@ -31,7 +32,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=FOLDER) as name:
         folder = Path(name).resolve()
         machine = facts(folder)
+        if options.sync_longer_ms:
+            slow_disk.use(folder, options.sync_longer_ms)
         figures = measured(folder, options.only, rounds=options.rounds, count=options.count)
+    machine["sync_longer_ms"] = options.sync_longer_ms
     machine |= {"connections": CONNECTIONS, "body_bytes": BODY_BYTES, "requests": options.count}
     told = [measure for measure in MEASURES if measure.name in figures]
     _print(told, figures, machine)
@@ -52,6 +56,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a short run, with more noise")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--check", action="store_true", help="exit 1 if a median misses its floor")
+    parser.add_argument(
+        "--sync-longer-ms",
+        type=float,
+        default=0,
+        metavar="MS",
+        help="as on a slower disk: 1 makes a good one a consumer's, 10 a spinning one",
+    )
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--count", type=int, help="requests per turn")
     options = parser.parse_args()

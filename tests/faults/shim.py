@@ -6,16 +6,15 @@ It works on the real, unchanged service. The rule easiest to break: the structs 
 from __future__ import annotations
 
 import mmap
-import shutil
 import struct
-import subprocess
-import sys
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import pytest
+
+from tests.support import preload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,13 +146,7 @@ def read_trace(trace: Path) -> Iterator[Record]:
 
 def build(folder: Path) -> Path:
     """Compile the library, or skip the test."""
-    compiler = shutil.which("cc")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("needs Linux and a C compiler")
-    library = folder / "shim.so"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"],
-        check=True,
-        capture_output=True,
-    )
+    library = preload.built(SOURCE, folder)
+    if library is None:
+        pytest.skip(f"needs {preload.NEEDED}")
     return library
